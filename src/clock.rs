@@ -1,0 +1,68 @@
+//! The only file that asks for the time, sleeps, or draws entropy.
+//!
+//! Owns wall and monotonic clocks, sleeping and random bytes. Must never decide anything: whoever
+//! needs one of these above this floor gets it from here, whoever is below gets it as an argument.
+
+#![allow(clippy::disallowed_methods, reason = "this file is where the bans of .clippy.toml end")]
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+
+use crate::model::time::{Mono, Now, Wall};
+
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// Both clocks, now. Monotonic time starts at about the first call.
+#[must_use]
+pub fn now() -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Now { wall: Wall(millis(wall)), mono: mono() }
+}
+
+/// The monotonic clock, now.
+#[must_use]
+pub fn mono() -> Mono {
+    Mono(millis(START.get_or_init(Instant::now).elapsed()))
+}
+
+/// Sleeps for `ms` milliseconds.
+pub async fn sleep(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// The time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not done within {ms} ms")]
+pub struct Elapsed {
+    /// The limit.
+    pub ms: u64,
+}
+
+/// Runs `work`, for `ms` milliseconds at most.
+pub async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    tokio::time::timeout(Duration::from_millis(ms), work).await.map_err(|_| Elapsed { ms })
+}
+
+/// Fills `buffer` with entropy of the operating system.
+///
+/// # Panics
+///
+/// If the system has none to give: nothing may be signed or named without it.
+pub fn fill_random(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the operating system gives random bytes");
+}
+
+/// 64 random bits.
+#[must_use]
+pub fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,123 @@
+//! Events: facts that were published once.
+//!
+//! Owns event names, canonical kinds and the event record. Payloads are bytes that were normalised
+//! at intake (`json`) and are never touched again. Must never complete or invent data.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{EventId, ProjectId};
+use super::time::Wall;
+
+/// Longest event name, in bytes.
+pub const EVENT_NAME_BYTES_MAX: usize = 128;
+/// Longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Longest file URL, in bytes.
+pub const FILE_URL_BYTES_MAX: usize = 4_096;
+
+/// An event's name: `[A-Za-z0-9_.-]{1,128}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EventName(String);
+
+impl EventName {
+    /// Reads a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<EventName> {
+        let sound = !text.is_empty()
+            && text.len() <= EVENT_NAME_BYTES_MAX
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        sound.then(|| EventName(text.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for EventName {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<EventName, &'static str> {
+        EventName::parse(&text).ok_or("not an event name")
+    }
+}
+
+impl From<EventName> for String {
+    fn from(name: EventName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What happened, whatever a dialect calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A file was created.
+    FileUploaded,
+    /// A virus was found in a file.
+    FileInfected,
+    /// A file was stored for good.
+    FileStored,
+    /// A file's metadata or application data changed.
+    FileInfoUpdated,
+    /// A file was deleted.
+    FileDeleted,
+    /// Anything else, known by its name alone.
+    Custom,
+}
+
+/// Where an event came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// `POST /events/`.
+    Native,
+    /// `POST /webhooks/{id}/test/`.
+    Test,
+}
+
+/// An event as it was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id and its place in the order of acceptance.
+    pub id: EventId,
+    /// Whose event it is.
+    pub project: ProjectId,
+    /// What happened.
+    pub kind: Kind,
+    /// The name that it was published by.
+    pub name: EventName,
+    /// The payload, normalised JSON.
+    pub data: Vec<u8>,
+    /// The file's URL.
+    pub file: Option<String>,
+    /// Who caused it: normalised JSON, if the publisher said so.
+    pub initiator: Option<Vec<u8>>,
+    /// What it was before: normalised JSON, if the publisher said so.
+    pub previous_values: Option<Vec<u8>>,
+    /// When it happened, by the publisher's clock.
+    pub occurred_at: Option<Wall>,
+    /// When it was accepted, by ours.
+    pub accepted_at: Wall,
+    /// The publisher's idempotency key.
+    pub idempotency_key: Option<String>,
+    /// Where it came in.
+    pub source: Source,
+}
+
+impl Event {
+    /// Bytes that it holds in memory, about.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        256 + self.data.len() + len(&self.initiator) + len(&self.previous_values)
+    }
+}

@@ -1,0 +1,15 @@
+//! The nouns: what Postrider talks about, and nothing that it does.
+//!
+//! Owns ids, time values, bounded text, payload bytes and the records of projects, webhooks,
+//! events, deliveries and attempts. Must never do I/O, read a clock, draw randomness or decide.
+
+pub mod attempt;
+pub mod delivery;
+pub mod event;
+pub mod ids;
+pub mod json;
+pub mod project;
+pub mod secret;
+pub mod target;
+pub mod time;
+pub mod webhook;

@@ -1,0 +1,231 @@
+//! Target URLs and their origins.
+//!
+//! Owns the only place where a target URL is parsed (WHATWG, by the `url` crate). What was parsed
+//! is what is checked, dialled and requested: the raw text is kept for echoing alone. Must never
+//! resolve a name or judge an address.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The longest target URL, in characters (Uploadcare's limit).
+pub const TARGET_URL_CHARS_MAX: usize = 255;
+
+/// How a target is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// The host of an origin: a name that is no address in any spelling, or an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Host {
+    /// A lower-case, punycoded name.
+    Name(String),
+    /// A literal address.
+    Address(IpAddr),
+}
+
+/// Scheme, host and effective port: what rate limits, concurrency and connection health belong to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// Plain or TLS.
+    pub scheme: Scheme,
+    /// Name or address.
+    pub host: Host,
+    /// The port that is dialled.
+    pub port: u16,
+}
+
+/// A parsed target URL.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TargetUrl {
+    text: String,
+    origin: Origin,
+    path_and_query: String,
+}
+
+/// Why a text is no target URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum UrlError {
+    /// Longer than [`TARGET_URL_CHARS_MAX`].
+    #[error("longer than {TARGET_URL_CHARS_MAX} characters")]
+    TooLong,
+    /// Not an absolute URL at all.
+    #[error("not an absolute URL")]
+    Malformed,
+    /// Neither http nor https.
+    #[error("the scheme is neither http nor https")]
+    Scheme,
+    /// A user name or a password before the host.
+    #[error("user names and passwords in a URL are not supported")]
+    Userinfo,
+    /// Port 0.
+    #[error("port 0 can't be dialled")]
+    Port,
+}
+
+impl TargetUrl {
+    /// Parses a URL as a browser would, and refuses what no webhook needs.
+    pub fn parse(text: &str) -> Result<TargetUrl, UrlError> {
+        if text.chars().count() > TARGET_URL_CHARS_MAX {
+            return Err(UrlError::TooLong);
+        }
+        // WHATWG strips these silently; a URL that means something else than it shows is refused.
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(UrlError::Malformed);
+        }
+        let url = url::Url::parse(text).map_err(|_| UrlError::Malformed)?;
+        let scheme = match url.scheme() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return Err(UrlError::Scheme),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlError::Userinfo);
+        }
+        let host = match url.host() {
+            Some(url::Host::Domain(name)) if !name.is_empty() => Host::Name(name.to_owned()),
+            Some(url::Host::Ipv4(v4)) => Host::Address(IpAddr::V4(v4)),
+            Some(url::Host::Ipv6(v6)) => Host::Address(IpAddr::V6(v6)),
+            _ => return Err(UrlError::Malformed),
+        };
+        let port = url.port_or_known_default().ok_or(UrlError::Malformed)?;
+        if port == 0 {
+            return Err(UrlError::Port);
+        }
+        let path_and_query = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        Ok(TargetUrl {
+            text: text.to_owned(),
+            origin: Origin { scheme, host, port },
+            path_and_query,
+        })
+    }
+
+    /// The text as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Where it is dialled.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// What the request line asks for, percent-encoded.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        &self.path_and_query
+    }
+}
+
+impl Origin {
+    /// The `Host` header: with the port where it is not the scheme's own.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.port == self.scheme.default_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Reads `https://host[:port]`, with or without a final slash.
+    pub fn parse(text: &str) -> Result<Origin, UrlError> {
+        let url = TargetUrl::parse(text)?;
+        if url.path_and_query == "/" { Ok(url.origin) } else { Err(UrlError::Malformed) }
+    }
+}
+
+impl Scheme {
+    fn default_port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Name(name) => f.write_str(name),
+            Host::Address(IpAddr::V4(v4)) => write!(f, "{v4}"),
+            Host::Address(IpAddr::V6(v6)) => write!(f, "[{v6}]"),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.authority())
+    }
+}
+
+impl fmt::Debug for TargetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl TryFrom<String> for TargetUrl {
+    type Error = UrlError;
+    fn try_from(text: String) -> Result<TargetUrl, UrlError> {
+        TargetUrl::parse(&text)
+    }
+}
+
+impl From<TargetUrl> for String {
+    fn from(url: TargetUrl) -> String {
+        url.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_what_is_dialled() {
+        let url = TargetUrl::parse("HTTPS://Example.COM:443/a b".replace(' ', "%20").as_str());
+        let url = url.expect("a sound URL");
+        assert_eq!(url.origin().to_string(), "https://example.com");
+        assert_eq!(url.path_and_query(), "/a%20b");
+        assert_eq!(url.as_str(), "HTTPS://Example.COM:443/a%20b");
+        let odd = TargetUrl::parse("http://0x7f.1:8081/?x=1#part").expect("WHATWG reads it");
+        assert_eq!(odd.origin().to_string(), "http://127.0.0.1:8081");
+        assert_eq!(odd.path_and_query(), "/?x=1");
+    }
+
+    #[test]
+    fn refuses() {
+        let long = format!("http://a.example/{}", "x".repeat(250));
+        for (text, why) in [
+            ("invalid", UrlError::Malformed),
+            ("", UrlError::Malformed),
+            ("http://", UrlError::Malformed),
+            ("http://example.com ", UrlError::Malformed),
+            ("ftp://example.com/", UrlError::Scheme),
+            ("http://u:p@example.com/", UrlError::Userinfo),
+            ("http://example.com:0/", UrlError::Port),
+            (long.as_str(), UrlError::TooLong),
+        ] {
+            assert_eq!(TargetUrl::parse(text), Err(why), "{text}");
+        }
+    }
+}

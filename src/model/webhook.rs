@@ -1,0 +1,185 @@
+//! Webhooks: one subscription each, and what its owner may set.
+//!
+//! Owns the webhook record, formats, versions and states. Must never decide what is delivered.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::EventName;
+use super::ids::{ProjectId, WebhookId};
+use super::secret::Secret;
+use super::target::TargetUrl;
+use super::time::Wall;
+
+/// Longest signing secret, in characters (Uploadcare's limit).
+pub const SIGNING_SECRET_CHARS_MAX: usize = 32;
+/// Most extra headers of one webhook.
+pub const HEADERS_MAX: usize = 16;
+/// Longest name or value of an extra header, in bytes.
+pub const HEADER_BYTES_MAX: usize = 1_024;
+/// Most webhooks that one project may hold.
+pub const WEBHOOKS_PER_PROJECT_MAX: usize = 100_000;
+
+/// The dialect in which a webhook receives events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Format {
+    /// Uploadcare's `{initiator, hook, data, file}`, in one of three versions.
+    Uploadcare(Version),
+}
+
+/// A version of Uploadcare's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Version {
+    /// The legacy payload of REST API 0.5.
+    V05,
+    /// REST API 0.6.
+    V06,
+    /// REST API 0.7.
+    V07,
+}
+
+impl Version {
+    /// `0.5`, `0.6` or `0.7`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::V05 => "0.5",
+            Version::V06 => "0.6",
+            Version::V07 => "0.7",
+        }
+    }
+
+    /// Reads `0.5`, `0.6` or `0.7`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Version> {
+        [Version::V05, Version::V06, Version::V07].into_iter().find(|v| v.as_str() == text)
+    }
+}
+
+impl Format {
+    /// The name in the API's `format` field.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Uploadcare(_) => "uploadcare",
+        }
+    }
+}
+
+/// Whether a webhook gets events, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WebhookState {
+    /// Events are delivered.
+    Active,
+    /// `is_active=false`: no new deliveries.
+    Inactive,
+    /// Events are kept, none is sent, and the clock of their deadlines stands still.
+    Paused {
+        /// Since when.
+        since: Wall,
+    },
+    /// Switched off by the target or by the operator until it is made active again.
+    Disabled(DisabledReason),
+}
+
+/// Why a webhook is disabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DisabledReason {
+    /// The target answered 410 Gone.
+    Gone,
+    /// The operator did it.
+    Operator,
+}
+
+/// The limits that a webhook sets for itself, under those of its target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Attempts a second.
+    pub rate_per_second: Option<u32>,
+    /// Attempts at once after a quiet time.
+    pub burst: Option<u32>,
+    /// Attempts under way at once.
+    pub in_flight: Option<u32>,
+}
+
+/// A webhook (subscription). Its id is also the id of its lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its integer id.
+    pub id: WebhookId,
+    /// Who owns it.
+    pub project: ProjectId,
+    /// Where it delivers to.
+    pub target_url: TargetUrl,
+    /// What it subscribes to, by the names of its format; never empty.
+    pub events: Vec<EventName>,
+    /// How the payload looks.
+    pub format: Format,
+    /// Whether it gets events.
+    pub state: WebhookState,
+    /// The secret that signs deliveries.
+    pub secret: Option<Secret>,
+    /// The secret that will sign after a rotation; until then it signs beside the current one.
+    pub next_secret: Option<Secret>,
+    /// Extra request headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// Its own limits.
+    pub limits: Limits,
+    /// When it was made.
+    pub created: Wall,
+    /// When its owner last changed it.
+    pub updated: Wall,
+    /// Rises with every change; a change names the revision that it read.
+    pub revision: u64,
+    /// Milliseconds spent paused so far; deadlines are extended by what was added since they
+    /// were set.
+    pub paused_total_ms: u64,
+    /// The one loopback address that a `listen` session of this machine may be reached at. Such
+    /// a webhook goes with its session.
+    pub listener: Option<std::net::SocketAddr>,
+}
+
+impl Webhook {
+    /// What Uploadcare's view shows as `is_active`.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self.state, WebhookState::Active | WebhookState::Paused { .. })
+    }
+
+    /// Whether new events become deliveries of it.
+    #[must_use]
+    pub fn takes_events(&self) -> bool {
+        self.is_active()
+    }
+
+    /// All time spent paused up to `now`, in milliseconds.
+    #[must_use]
+    pub fn paused_ms(&self, now: Wall) -> u64 {
+        match self.state {
+            WebhookState::Paused { since } => self.paused_total_ms + now.since(since),
+            _ => self.paused_total_ms,
+        }
+    }
+}
+
+impl WebhookState {
+    /// The word for it in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WebhookState::Active => "active",
+            WebhookState::Inactive => "inactive",
+            WebhookState::Paused { .. } => "paused",
+            WebhookState::Disabled(_) => "disabled",
+        }
+    }
+
+    /// Why it is in this state, where there is a reason.
+    #[must_use]
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            WebhookState::Disabled(DisabledReason::Gone) => Some("the target answered 410 Gone"),
+            WebhookState::Disabled(DisabledReason::Operator) => Some("disabled by the operator"),
+            _ => None,
+        }
+    }
+}
