@@ -62,7 +62,7 @@ impl Activity {
     /// Of a connection that was just accepted: it owes a head.
     #[must_use]
     pub fn accepted() -> Activity {
-        let progress = Progress { phase: Phase::Head, turn: 0, unread: true };
+        let progress = Progress { phase: Phase::Head, turn: 0, unread: false };
         Activity { progress: Arc::new(Mutex::new(progress)) }
     }
 
@@ -74,9 +74,12 @@ impl Activity {
     }
 
     fn arrived(&self) {
-        let was_idle = self.locked().phase == Phase::Idle;
-        if was_idle {
+        let phase = self.locked().phase;
+        if phase == Phase::Idle {
             self.enter(Phase::Head);
+        }
+        if phase != Phase::Busy {
+            self.locked().unread = true;
         }
     }
 
@@ -84,11 +87,9 @@ impl Activity {
         let mut progress = self.locked();
         progress.phase = phase;
         progress.turn += 1;
-        progress.unread = match phase {
-            Phase::Head => true,
-            Phase::Busy => false,
-            Phase::Idle => progress.unread,
-        };
+        if phase == Phase::Busy {
+            progress.unread = false;
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, Progress> {
@@ -335,6 +336,7 @@ mod tests {
     async fn a_refused_upload_is_let_finish() {
         let (mut client, _activity, mut server) = pair(PATIENT);
         let refused = async {
+            server.read_u8().await.unwrap();
             server.write_all(b"413").await.unwrap();
             server.shutdown().await.unwrap();
         };
@@ -345,15 +347,25 @@ mod tests {
             assert_eq!(answer, b"413");
             drop(client);
         };
-        tokio::join!(refused, upload);
+        let both = async { tokio::join!(refused, upload) };
+        clock::within(60_000, both).await.expect("neither waits for the other");
     }
 
     #[tokio::test]
     async fn lingering_ends_at_its_deadline_and_is_not_done_for_what_was_read() {
-        let (_client, _activity, mut server) = pair(IoLimits { linger_timeout_ms: 5, ..PATIENT });
+        let mut byte = [0];
+        let (mut client, _activity, mut server) =
+            pair(IoLimits { linger_timeout_ms: 5, ..PATIENT });
+        client.write_all(b"G").await.unwrap();
+        server.read_exact(&mut byte).await.unwrap();
         server.shutdown().await.unwrap();
 
-        let (_client, activity, mut server) = pair(PATIENT);
+        let (_client, _activity, mut server) = pair(PATIENT);
+        server.shutdown().await.unwrap();
+
+        let (mut client, activity, mut server) = pair(PATIENT);
+        client.write_all(b"G").await.unwrap();
+        server.read_exact(&mut byte).await.unwrap();
         drop(activity.request());
         server.shutdown().await.unwrap();
     }

@@ -6,9 +6,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::clock;
@@ -92,15 +90,11 @@ pub fn detail(status: StatusCode, content_type: &'static str, text: &str) -> Res
     bytes(status, content_type, json)
 }
 
-/// 204 without a body or its type.
-///
-/// It says `Content-Length: 0` although RFC 9110 has no use for that in a 204: a client that
-/// waits for a body until it sees a length must not hang.
+/// 204. It has neither a type nor a length: RFC 9110 (8.6) forbids the latter, and hyper removes it.
 #[must_use]
 pub fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }
 
@@ -224,7 +218,6 @@ mod tests {
         let response = no_content();
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
         assert!(!response.headers().contains_key(CONTENT_TYPE));
-        assert_eq!(response.headers()[CONTENT_LENGTH], "0");
     }
 
     #[test]
