@@ -85,9 +85,9 @@ impl Assignment<'_> {
                 Ok(shown)
             }
             Kind::Count { min, max, set } => {
-                let number = self.number()?;
-                let fits = u32::try_from(number).ok().filter(|n| (*min..=*max).contains(n));
-                set(draft, fits.ok_or_else(|| range(min, max))?);
+                let number = self.number()?.filter(|number| (*min..=*max).contains(number));
+                let number = number.ok_or_else(|| range(min, max))?;
+                set(draft, number);
                 Ok(number.to_string())
             }
             Kind::Duration { min_ms, max_ms, set } => {
@@ -127,13 +127,17 @@ impl Assignment<'_> {
         }
     }
 
-    fn number(&self) -> Result<u64, ValueError> {
+    /// A whole number; none if it is beyond every setting's bounds.
+    fn number(&self) -> Result<Option<u32>, ValueError> {
         const WANTED: &str = "a whole number";
         match self.given {
-            Given::Word(text) => text.parse().map_err(|_| ValueError::Not(WANTED)),
+            Given::Word(text) => {
+                let digits = text.strip_prefix('-').unwrap_or(text);
+                let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+                whole.then(|| text.parse().ok()).ok_or(ValueError::Not(WANTED))
+            }
             Given::Toml(DeValue::Integer(number)) => {
-                u64::from_str_radix(number.as_str(), number.radix())
-                    .map_err(|_| ValueError::Not("a whole number that is not negative"))
+                Ok(u32::from_str_radix(number.as_str(), number.radix()).ok())
             }
             Given::Toml(other) => Err(ValueError::Type { wants: WANTED, got: type_name(other) }),
         }
@@ -289,6 +293,7 @@ fn shown(given: Given<'_>) -> String {
         Given::Toml(DeValue::Float(number)) => number.to_string(),
         Given::Toml(DeValue::Boolean(flag)) => flag.to_string(),
         Given::Toml(DeValue::Datetime(datetime)) => datetime.to_string(),
+        Given::Toml(DeValue::Array(array)) if array.is_empty() => "[]".to_owned(),
         Given::Toml(DeValue::Array(_)) => "[…]".to_owned(),
         Given::Toml(DeValue::Table(_)) => "{…}".to_owned(),
     };

@@ -293,27 +293,49 @@ impl Config {
         }
     }
 
-    /// The rules between settings: for each that is broken, the section and key that is too
-    /// large, and what is wrong.
-    pub(super) fn contradictions(&self) -> Vec<(&'static str, &'static str, Problem)> {
+    /// The rules between settings that are broken.
+    pub(super) fn contradictions(&self) -> Vec<Contradiction> {
         let mut found = Vec::new();
         let (connect, attempt) =
             (self.delivery.connect_timeout_ms, self.delivery.attempt_timeout_ms);
         if connect > attempt {
-            let problem = Problem::Order {
-                greater: format!("[delivery] connect_timeout = \"{}\"", show_duration(connect)),
-                less: format!("[delivery] attempt_timeout = \"{}\"", show_duration(attempt)),
-            };
-            found.push(("delivery", "connect_timeout", problem));
+            let values = (show_duration(connect), show_duration(attempt));
+            found.push(Contradiction::new(
+                "delivery",
+                "connect_timeout",
+                "attempt_timeout",
+                values,
+            ));
         }
         let (event, request) = (self.publish.event_bytes_max, self.publish.request_bytes_max);
         if event > request {
-            let problem = Problem::Order {
-                greater: format!("[publish] event_bytes_max = \"{}\"", show_size(event as u64)),
-                less: format!("[publish] request_bytes_max = \"{}\"", show_size(request as u64)),
-            };
-            found.push(("publish", "event_bytes_max", problem));
+            let values = (show_size(event as u64), show_size(request as u64));
+            let keys = ("event_bytes_max", "request_bytes_max");
+            found.push(Contradiction::new("publish", keys.0, keys.1, values));
         }
         found
+    }
+}
+
+/// Two settings of a section of which the first must not be more than the second, and is.
+pub(super) struct Contradiction {
+    pub(super) section: &'static str,
+    pub(super) greater: &'static str,
+    pub(super) less: &'static str,
+    pub(super) problem: Problem,
+}
+
+impl Contradiction {
+    fn new(
+        section: &'static str,
+        greater: &'static str,
+        less: &'static str,
+        values: (String, String),
+    ) -> Contradiction {
+        let problem = Problem::Order {
+            greater: format!("[{section}] {greater} = \"{}\"", values.0),
+            less: format!("[{section}] {less} = \"{}\"", values.1),
+        };
+        Contradiction { section, greater, less, problem }
     }
 }

@@ -4,6 +4,7 @@
 
 use toml::de::DeTable;
 
+use super::apply::quoted;
 use super::checked::{Config, ProjectEntry, TargetEntry};
 use super::error::{Origin, Problem};
 use super::raw::{Document, holds};
@@ -63,7 +64,8 @@ impl<'s> Loader<'s> {
             let id = draft.id.filter(|id| other.id == Some(*id)).map(|id| id.to_string());
             self.differ("project", "id", index, other_index, id.map(Some));
             let key = draft.public_key.as_ref().filter(|key| **key == other.public_key);
-            self.differ("project", "public_key", index, other_index, key.cloned().map(Some));
+            let key = key.map(|key| Some(quoted(key)));
+            self.differ("project", "public_key", index, other_index, key);
             let secret = draft.secret_key.as_ref().filter(|key| **key == other.secret_key);
             self.differ("project", "secret_key", index, other_index, secret.map(|_| None));
         }

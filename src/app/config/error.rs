@@ -25,6 +25,11 @@ pub enum Origin {
         /// The column.
         column: usize,
     },
+    /// In the configuration file as a whole.
+    WholeFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// In the environment.
     Environment {
         /// The variable.
@@ -60,6 +65,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line, column } => {
                 write!(f, "{}:{line}:{column}", path.display())
             }
+            Origin::WholeFile { path } => write!(f, "{}", path.display()),
             Origin::Environment { name } => write!(f, "env {name}"),
             Origin::Credential { path } => write!(f, "credential {}", path.display()),
             Origin::Flag { name } => write!(f, "flag {name}"),
@@ -151,7 +157,7 @@ pub enum Problem {
         key: &'static str,
     },
     /// Two entries say the same where each must differ.
-    #[error("{setting} is the same as that of the entry on line {line}{}", shown_value(.value.as_deref()))]
+    #[error("{setting}{} is the same as that of the entry on line {line}", shown_value(.value.as_deref()))]
     Duplicate {
         /// Section and key.
         setting: String,
@@ -269,7 +275,7 @@ impl Report {
             return Ok(value);
         }
         // In the order of the file, whatever the order of finding; others as they were found.
-        self.0.sort_by(|a, b| position(&a.origin).cmp(&position(&b.origin)));
+        self.0.sort_by_key(|error| position(&error.origin));
         Err(ConfigErrors(self.0))
     }
 }

@@ -39,6 +39,7 @@ pub use error::{ConfigError, ConfigErrors, FileError, Hint, Origin, Problem, Val
 pub use show::{Effective, default_toml};
 
 use apply::{Assignment, Given};
+use checked::Contradiction;
 use env::Environment;
 use error::Report;
 use raw::Document;
@@ -173,8 +174,7 @@ fn read_file(
         Ok(None) if named.is_none() => None,
         absent_or_broken => {
             let why = absent_or_broken.err().unwrap_or_else(absent);
-            let origin = Origin::File { path, line: 1, column: 1 };
-            report.add(&origin, Problem::Unreadable(why));
+            report.add(&Origin::WholeFile { path }, Problem::Unreadable(why));
             None
         }
     }
@@ -323,9 +323,9 @@ impl<'s> Loader<'s> {
         };
         let path = Path::new(folder).join(setting.key);
         let header = format!("[{}]", section.name);
+        let text = read_text(self.sources, &path);
         let origin = Origin::Credential { path };
-        let Origin::Credential { path } = &origin else { return false };
-        match read_text(self.sources, path) {
+        match text {
             Ok(None) => return false,
             Ok(Some(text)) => {
                 let given = Given::Word(text.trim());
@@ -420,11 +420,15 @@ impl<'s> Loader<'s> {
     }
 
     fn contradictions(&mut self, config: &Config) {
-        for (section, key, problem) in config.contradictions() {
-            let effective = self.effective.iter().find(|e| (e.section, e.key) == (section, key));
+        for Contradiction { section, greater, less, problem } in config.contradictions() {
+            let origin = |key| {
+                let found = self.effective.iter().find(|e| (e.section, e.key) == (section, key));
+                found.map(|effective| effective.origin.clone())
+            };
             // A value that could not be read is blank, and has been reported.
-            if let Some(effective) = effective {
-                self.report.add(&effective.origin, problem);
+            if let (Some(greater), Some(less)) = (origin(greater), origin(less)) {
+                let place = if greater == Origin::Default { less } else { greater };
+                self.report.add(&place, problem);
             }
         }
     }

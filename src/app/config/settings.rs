@@ -12,7 +12,7 @@ use crate::model::ids::ProjectId;
 use crate::model::project::ProjectSettings;
 use crate::model::secret::Secret;
 use crate::model::target::Origin;
-use crate::model::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+use crate::model::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -425,7 +425,7 @@ pub(super) static PROJECT: [Setting<ProjectDraft>; 8] = [
 pub(super) static TARGET: [Setting<TargetDraft>; 4] = [
     optional(
         "origin",
-        text("an origin", |t, v| set_some(&mut t.origin, Origin::parse(v).map_err(Into::into))),
+        text("an origin", |t, v| set_some(&mut t.origin, words::origin(v))),
         "https://hooks.example.com",
         "Scheme, host and port. Required.",
     ),

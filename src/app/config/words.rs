@@ -15,7 +15,7 @@ use super::error::ValueError;
 use crate::model::event::EventName;
 use crate::model::project::{NAME_CHARS_MAX, key_is_sound};
 use crate::model::secret::Secret;
-use crate::model::target::{Host, Origin, Scheme};
+use crate::model::target::{Host, Origin, Scheme, UrlError};
 
 /// The longest `User-Agent`, in bytes.
 pub(super) const USER_AGENT_BYTES_MAX: usize = 256;
@@ -117,6 +117,16 @@ pub(super) fn proxy(text: &str) -> Result<Option<Proxy>, ValueError> {
         }
     };
     Ok(Some(Proxy { origin: Origin { scheme: Scheme::Http, host, port }, credentials }))
+}
+
+/// `https://host[:port]`.
+pub(super) fn origin(text: &str) -> Result<Origin, ValueError> {
+    Origin::parse(text).map_err(|error| match error {
+        UrlError::Malformed => ValueError::Not(
+            "scheme, host and port alone, for example \"https://hooks.example.com\"",
+        ),
+        other => ValueError::Url(other),
+    })
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
