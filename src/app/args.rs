@@ -12,6 +12,9 @@ use super::config::units::{UnitError, duration_ms};
 use super::config::{FlagValue, LogFormat};
 use crate::model::webhook::Version;
 
+/// Where the help lists flags that have the same meaning everywhere.
+const GLOBAL: &str = "Global options";
+
 /// A webhook delivery daemon: one binary, one data directory, no database to run.
 #[derive(Debug, PartialEq, Parser)]
 #[command(
@@ -43,21 +46,21 @@ pub struct Arguments {
 #[derive(Debug, Default, PartialEq, Args)]
 pub struct Global {
     /// Configuration file [env: POSTRIDER_CONFIG] [default: postrider.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
-    /// Control socket of the daemon, instead of [server] control_socket
-    #[arg(long, global = true, value_name = "PATH")]
+    /// Control socket of the daemon, instead of server.control_socket
+    #[arg(long, global = true, value_name = "PATH", help_heading = GLOBAL)]
     pub control: Option<String>,
     /// Print JSON, one object a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 }
 
 /// The data directory. It is no global flag because `send --data` is an event's data.
 #[derive(Debug, Default, PartialEq, Args)]
 pub struct DataDirectory {
-    /// Data directory, instead of [store] path
-    #[arg(long, alias = "data-dir", global = true, value_name = "DIR")]
+    /// Data directory, instead of store.path of the configuration
+    #[arg(long, alias = "data-dir", global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub data: Option<String>,
 }
 
@@ -97,10 +100,10 @@ pub struct Serve {
     /// The data directory.
     #[command(flatten)]
     pub place: DataDirectory,
-    /// Address and port of the API, instead of [server] listen
+    /// Address and port of the API, instead of server.listen
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Form of the log, instead of [log] format: auto, pretty, json or journald
+    /// Form of the log, instead of log.format: auto, pretty, json or journald
     #[arg(long, value_name = "FORMAT", value_parser = log_format_name)]
     pub log_format: Option<String>,
 }
@@ -188,8 +191,8 @@ pub struct SendEvent {
     /// The event's data as JSON, or @ and a file (@- is stdin)
     #[arg(long, value_name = "JSON")]
     pub data: Option<String>,
-    /// Data directory, instead of [store] path
-    #[arg(long, value_name = "DIR")]
+    /// Data directory, instead of store.path of the configuration
+    #[arg(long, value_name = "DIR", help_heading = GLOBAL)]
     pub data_dir: Option<String>,
     /// Publish it once, however often this is repeated within 72 hours
     #[arg(long, value_name = "KEY")]

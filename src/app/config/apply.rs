@@ -91,15 +91,17 @@ impl Assignment<'_> {
                 Ok(number.to_string())
             }
             Kind::Duration { min_ms, max_ms, set } => {
-                let ms = units::duration_ms(self.measure(units::UnitError::DurationUnitMissing)?)?;
+                let text = self.measure(units::UnitError::DurationUnitMissing)?;
+                let ms = units::duration_ms(text)?;
                 if !(*min_ms..=*max_ms).contains(&ms) {
                     return Err(range(&show_duration(*min_ms), &show_duration(*max_ms)));
                 }
                 set(draft, ms);
-                Ok(quoted(&show_duration(ms)))
+                Ok(quoted(text))
             }
             Kind::Size { min_bytes, max_bytes, set } => {
-                let bytes = units::size_bytes(self.measure(units::UnitError::SizeUnitMissing)?)?;
+                let text = self.measure(units::UnitError::SizeUnitMissing)?;
+                let bytes = units::size_bytes(text)?;
                 let fits = usize::try_from(bytes).ok();
                 let fits = fits.filter(|n| (*min_bytes..=*max_bytes).contains(n));
                 set(
@@ -108,7 +110,7 @@ impl Assignment<'_> {
                         range(&show_size(*min_bytes as u64), &show_size(*max_bytes as u64))
                     })?,
                 );
-                Ok(quoted(&show_size(bytes)))
+                Ok(quoted(text))
             }
             Kind::Flag(set) => {
                 let flag = self.flag()?;

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::Loaded;
 use super::apply::quoted;
+use super::checked::Config;
 use super::error::Origin;
 use super::settings::{Kind, PROJECT, PROJECT_DOC, SECTIONS, Setting, TARGET, TARGET_DOC};
 use super::units::{show_duration, show_size};
@@ -90,16 +91,25 @@ pub fn default_toml() -> String {
 
 fn entries<T>(out: &mut String, name: &str, doc: &str, settings: &[Setting<T>]) {
     out.push('\n');
-    comment(out, doc);
+    comment(out, &format!("{doc} The values are examples."));
     line(out, format_args!("#[[{name}]]"));
     for setting in settings {
-        document(out, setting);
+        comment(out, &format!("{} {}", setting.doc, type_sentence(&setting.kind)));
+        value(out, setting);
     }
 }
 
-fn document<T>(out: &mut String, setting: &Setting<T>) {
-    comment(out, &format!("{} {}", setting.doc, type_sentence(setting)));
+fn document(out: &mut String, setting: &Setting<Config>) {
+    let unset = setting.default.is_empty() && !setting.secret;
+    let example = if unset { "Not set by default; this is an example." } else { "" };
+    comment(out, &format!("{} {} {example}", setting.doc, type_sentence(&setting.kind)));
+    value(out, setting);
+}
+
+fn value<T>(out: &mut String, setting: &Setting<T>) {
     if setting.secret {
+        let form = if setting.kind.is_list() { "[\"…\"]" } else { "\"…\"" };
+        comment(out, &format!("In place: {} = {form}. In a file of its own:", setting.key));
         let path = quoted(setting.example);
         return line(out, format_args!("#{}_file = {path}", setting.key));
     }
@@ -107,8 +117,8 @@ fn document<T>(out: &mut String, setting: &Setting<T>) {
     line(out, format_args!("#{} = {}", setting.key, toml_value(&setting.kind, text)));
 }
 
-fn type_sentence<T>(setting: &Setting<T>) -> String {
-    let kind = match &setting.kind {
+fn type_sentence<T>(kind: &Kind<T>) -> String {
+    match kind {
         Kind::Count { min, max, .. } => format!("A whole number, {min} to {max}."),
         Kind::Duration { min_ms, max_ms, .. } => {
             let (min, max) = (show_duration(*min_ms), show_duration(*max_ms));
@@ -120,14 +130,7 @@ fn type_sentence<T>(setting: &Setting<T>) -> String {
         }
         Kind::Text { .. } | Kind::List { .. } => String::new(),
         Kind::Path(_) | Kind::Paths(_) | Kind::Flag(_) => String::new(),
-    };
-    let form = if setting.kind.is_list() { "[\"…\"]" } else { "\"…\"" };
-    let unset = match (setting.secret, setting.default.is_empty()) {
-        (true, _) => format!("None by default; in place: {} = {form}.", setting.key),
-        (false, true) => "Not set by default; this is an example.".to_owned(),
-        (false, false) => String::new(),
-    };
-    [kind, unset].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl<T> Kind<T> {
