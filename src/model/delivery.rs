@@ -43,7 +43,7 @@ pub struct Pending {
     pub accepted: Wall,
     /// Attempts so far.
     pub attempts: u32,
-    /// The slot of the retry table that the last attempt used; 0 is the first attempt.
+    /// The slot of the retry table that the next attempt uses up; 0 is the first attempt.
     pub slot: u32,
     /// Start of the first attempt: the origin of the retry table.
     pub first_attempt: Option<Wall>,
@@ -122,6 +122,22 @@ impl Ending {
             Ending::Failed(FailedReason::Damaged) => ("failed", Some("damaged")),
             Ending::Cancelled(CancelledReason::Inactive) => ("cancelled", Some("inactive")),
             Ending::Cancelled(CancelledReason::Deleted) => ("cancelled", Some("deleted")),
+        }
+    }
+}
+
+impl Pending {
+    /// How this row ends.
+    #[must_use]
+    pub fn finished(&self, ending: Ending, at: Wall) -> Finished {
+        Finished {
+            seq: self.key.seq,
+            event: self.event,
+            webhook: self.key.webhook,
+            attempts: self.attempts,
+            accepted: self.accepted,
+            finished: at,
+            ending,
         }
     }
 }

@@ -1,0 +1,179 @@
+//! The body that is delivered: `initiator`, `hook`, `data`, `file`, `previous_values`.
+//!
+//! Owns the three payload versions. Must never complete or invent data: 0.7 carries the
+//! publisher's bytes, and the fixed shapes of 0.6 and 0.5 say `null` (0.5's `is_stored`: false)
+//! where the publisher said nothing.
+//!
+//! Rendering has two steps, because one event goes to many webhooks: what they share is rendered
+//! once for each version, the rest for each webhook.
+
+use thiserror::Error;
+
+use super::kinds;
+use crate::dialect::object::Object;
+use crate::model::event::Event;
+use crate::model::json::{Json, JsonError};
+use crate::model::webhook::{Version, Webhook};
+
+const INITIATOR_DEFAULT: &[u8] =
+    br#"{"type":"api","detail":{"request_id":null,"addon_name":null}}"#;
+
+/// Uploadcare's keys of a file in 0.6, in order. `image_info` and `video_info` moved into
+/// `content_info` in 0.7.
+const DATA_KEYS_V06: [&str; 16] = [
+    "uuid",
+    "image_info",
+    "video_info",
+    "mime_type",
+    "original_filename",
+    "size",
+    "is_image",
+    "is_ready",
+    "datetime_removed",
+    "datetime_stored",
+    "datetime_uploaded",
+    "original_file_url",
+    "url",
+    "source",
+    "variations",
+    "rekognition_info",
+];
+const IMAGE_INFO_KEYS_V05: [&str; 5] =
+    ["height", "width", "geo_location", "datetime_original", "format"];
+
+/// What all webhooks of one version get of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    version: Version,
+    /// What the version calls the event.
+    event: String,
+    /// `{"initiator":…,` or `{`
+    before_hook: Vec<u8>,
+    /// `,"data":…}`
+    after_hook: Vec<u8>,
+}
+
+/// Why a stored event can't be rendered.
+#[derive(Debug, Error)]
+pub enum RenderError {
+    /// What is stored is no JSON object any more.
+    #[error("the stored data is not readable: {0}")]
+    Data(JsonError),
+}
+
+impl Shared {
+    /// About the bytes that it holds, for a cache's limit.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.event.len() + self.before_hook.len() + self.after_hook.len()
+    }
+}
+
+/// Renders what does not depend on the webhook. An event that the version does not carry (the
+/// webhook's version changed meanwhile) is rendered all the same, under its own name.
+pub fn shared(event: &Event, version: Version) -> Result<Shared, RenderError> {
+    // Parsing a large payload is only worth it where something has to be picked from it.
+    let picks = version != Version::V07 || event.file.is_none();
+    let data =
+        if picks { Json::reread(&event.data).map_err(RenderError::Data)? } else { Json::Null };
+    let file = event.file.as_deref().or(data.get("original_file_url").and_then(Json::as_str));
+    let before_hook = match version {
+        Version::V07 => {
+            let initiator = event.initiator.as_deref().unwrap_or(INITIATOR_DEFAULT);
+            [b"{\"initiator\":", initiator, b","].concat()
+        }
+        Version::V06 | Version::V05 => b"{".to_vec(),
+    };
+    let parts = match version {
+        Version::V07 => Object::new().raw("data", &event.data),
+        Version::V06 => Object::new().raw("data", &data_v06(&data)),
+        Version::V05 => Object::new().raw("data", &data_v05(&data)),
+    }
+    .text_or_null("file", file);
+    let parts = match (&event.previous_values, version) {
+        (Some(values), Version::V07) => parts.raw("previous_values", values),
+        _ => parts,
+    };
+    let mut after_hook = parts.end();
+    after_hook[0] = b',';
+    let name = kinds::name_of(event.kind, &event.name).to_owned();
+    Ok(Shared { version, event: name, before_hook, after_hook })
+}
+
+/// The whole body for one webhook.
+#[must_use]
+pub fn body(shared: &Shared, webhook: &Webhook, project_public_key: &str) -> Vec<u8> {
+    let hook = match shared.version {
+        Version::V07 | Version::V06 => hook(shared, webhook, project_public_key),
+        Version::V05 => Object::new()
+            .number("id", u64::from(webhook.id.get()))
+            .text("event", &shared.event)
+            .text("target", webhook.target_url.as_str())
+            .end(),
+    };
+    let mut out = Vec::with_capacity(shared.size_bytes() + hook.len() + 8);
+    out.extend_from_slice(&shared.before_hook);
+    out.extend_from_slice(b"\"hook\":");
+    out.extend_from_slice(&hook);
+    out.extend_from_slice(&shared.after_hook);
+    out
+}
+
+fn hook(shared: &Shared, webhook: &Webhook, project_public_key: &str) -> Vec<u8> {
+    Object::new()
+        .number("id", u64::from(webhook.id.get()))
+        .number("project_id", u64::from(webhook.project.get()))
+        .text("project_pub_key", project_public_key)
+        .text("target", webhook.target_url.as_str())
+        .text("event", &shared.event)
+        .flag("is_active", webhook.is_active())
+        .text("version", shared.version.as_str())
+        .text("created_at", &webhook.created.rfc3339_micros())
+        .text("updated_at", &webhook.updated.rfc3339_micros())
+        .end()
+}
+
+fn data_v06(data: &Json) -> Vec<u8> {
+    let object = DATA_KEYS_V06.iter().fold(Object::new(), |object, key| match *key {
+        "image_info" => object.json(key, content_info(data, "image", key)),
+        "video_info" => object.json(key, content_info(data, "video", key)),
+        _ => object.json(key, or_null(data, key)),
+    });
+    object.end()
+}
+
+fn data_v05(data: &Json) -> Vec<u8> {
+    let object = Object::new()
+        .json("uuid", or_null(data, "uuid"))
+        .json("is_image", or_null(data, "is_image"))
+        .json("filename", or_null(data, "original_filename"))
+        .flag("is_stored", *or_null(data, "datetime_stored") != Json::Null)
+        .json("done", or_null(data, "size"))
+        .json("file_id", or_null(data, "uuid"))
+        .json("original_filename", or_null(data, "original_filename"));
+    let image = content_info(data, "image", "image_info");
+    let object = match image {
+        Json::Object(_) => {
+            let info = IMAGE_INFO_KEYS_V05
+                .iter()
+                .fold(Object::new(), |info, key| info.json(key, or_null(image, key)));
+            object.raw("image_info", &info.end())
+        }
+        _ => object.json("image_info", &Json::Null),
+    };
+    object
+        .json("is_ready", or_null(data, "is_ready"))
+        .json("total", or_null(data, "size"))
+        .json("size", or_null(data, "size"))
+        .end()
+}
+
+/// `content_info.image`, or the key that it had before 0.7 where a publisher still writes that.
+fn content_info<'a>(data: &'a Json, part: &str, before: &str) -> &'a Json {
+    let moved = data.get("content_info").and_then(|info| info.get(part));
+    moved.filter(|info| **info != Json::Null).unwrap_or_else(|| or_null(data, before))
+}
+
+fn or_null<'a>(data: &'a Json, key: &str) -> &'a Json {
+    data.get(key).unwrap_or(&Json::Null)
+}

@@ -1,0 +1,195 @@
+//! The catalog: projects and webhooks in memory, and who subscribes to what.
+//!
+//! Owns the lookups by key, by subscription and by event name. Must never be ahead of the store:
+//! the engine changes it after a commit. Must never be iterated in a random order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::event::EventName;
+use crate::model::ids::{ProjectId, WebhookId};
+use crate::model::project::Project;
+use crate::model::webhook::Webhook;
+
+/// All projects and webhooks.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    projects: BTreeMap<ProjectId, Arc<Project>>,
+    by_public_key: BTreeMap<String, ProjectId>,
+    webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
+    by_project: BTreeMap<ProjectId, BTreeSet<WebhookId>>,
+    subscribers: BTreeMap<(ProjectId, EventName), BTreeSet<WebhookId>>,
+}
+
+impl Catalog {
+    /// Adds or replaces a project.
+    pub fn put_project(&mut self, project: Project) {
+        if let Some(old) = self.projects.get(&project.id) {
+            self.by_public_key.remove(&old.public_key);
+        }
+        self.by_public_key.insert(project.public_key.clone(), project.id);
+        self.projects.insert(project.id, Arc::new(project));
+    }
+
+    /// Adds or replaces a webhook.
+    pub fn put_webhook(&mut self, webhook: Webhook) {
+        self.remove_webhook(webhook.id);
+        self.by_project.entry(webhook.project).or_default().insert(webhook.id);
+        for event in &webhook.events {
+            let key = (webhook.project, event.clone());
+            self.subscribers.entry(key).or_default().insert(webhook.id);
+        }
+        self.webhooks.insert(webhook.id, Arc::new(webhook));
+    }
+
+    /// Removes a webhook.
+    pub fn remove_webhook(&mut self, id: WebhookId) -> Option<Arc<Webhook>> {
+        let webhook = self.webhooks.remove(&id)?;
+        if let Some(ids) = self.by_project.get_mut(&webhook.project) {
+            ids.remove(&id);
+        }
+        for event in &webhook.events {
+            let key = (webhook.project, event.clone());
+            if let Some(ids) = self.subscribers.get_mut(&key) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.subscribers.remove(&key);
+                }
+            }
+        }
+        Some(webhook)
+    }
+
+    /// A project.
+    #[must_use]
+    pub fn project(&self, id: ProjectId) -> Option<&Arc<Project>> {
+        self.projects.get(&id)
+    }
+
+    /// The project with this public key.
+    #[must_use]
+    pub fn project_by_public_key(&self, key: &str) -> Option<&Arc<Project>> {
+        self.by_public_key.get(key).and_then(|id| self.projects.get(id))
+    }
+
+    /// The project that this secret key belongs to. Every key is compared, in constant time.
+    #[must_use]
+    pub fn project_by_secret_key(&self, key: &str) -> Option<&Arc<Project>> {
+        let mut found = None;
+        for project in self.projects.values() {
+            for secret in &project.secret_keys {
+                if secret.matches(key) {
+                    found = Some(project);
+                }
+            }
+        }
+        found
+    }
+
+    /// All projects, by id.
+    pub fn projects(&self) -> impl Iterator<Item = &Arc<Project>> {
+        self.projects.values()
+    }
+
+    /// A webhook.
+    #[must_use]
+    pub fn webhook(&self, id: WebhookId) -> Option<&Arc<Webhook>> {
+        self.webhooks.get(&id)
+    }
+
+    /// All webhooks, by id.
+    pub fn webhooks(&self) -> impl Iterator<Item = &Arc<Webhook>> {
+        self.webhooks.values()
+    }
+
+    /// A project's webhooks, by id.
+    pub fn webhooks_of(&self, project: ProjectId) -> impl Iterator<Item = &Arc<Webhook>> {
+        self.by_project.get(&project).into_iter().flatten().filter_map(|id| self.webhooks.get(id))
+    }
+
+    /// How many webhooks a project has.
+    #[must_use]
+    pub fn webhooks_count(&self, project: ProjectId) -> usize {
+        self.by_project.get(&project).map_or(0, BTreeSet::len)
+    }
+
+    /// The webhooks that take a new event of this name, by id.
+    pub fn subscribers(
+        &self,
+        project: ProjectId,
+        event: &EventName,
+    ) -> impl Iterator<Item = &Arc<Webhook>> {
+        self.subscribers
+            .get(&(project, event.clone()))
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.webhooks.get(id))
+            .filter(|webhook| webhook.takes_events())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::secret::Secret;
+    use crate::model::target::TargetUrl;
+    use crate::model::time::Wall;
+    use crate::model::webhook::{Format, Limits, Version, WebhookState};
+
+    pub(crate) fn webhook(id: u32, project: u32, event: &str, url: &str) -> Webhook {
+        Webhook {
+            id: WebhookId::new(id).expect("an id"),
+            project: ProjectId::new(project).expect("an id"),
+            target_url: TargetUrl::parse(url).expect("a URL"),
+            events: vec![EventName::parse(event).expect("a name")],
+            format: Format::Uploadcare(Version::V07),
+            state: WebhookState::Active,
+            secret: None,
+            next_secret: None,
+            headers: Vec::new(),
+            limits: Limits::default(),
+            created: Wall(1),
+            updated: Wall(1),
+            revision: 1,
+            paused_total_ms: 0,
+            listener: None,
+        }
+    }
+
+    pub(crate) fn project(id: u32) -> Project {
+        Project {
+            id: ProjectId::new(id).expect("an id"),
+            name: format!("project {id}"),
+            public_key: format!("public{id}"),
+            secret_keys: vec![Secret::new(format!("secret{id}"))],
+            created: Wall(1),
+            settings: Default::default(),
+        }
+    }
+
+    #[test]
+    fn follows_changes() {
+        let mut catalog = Catalog::default();
+        catalog.put_project(project(1));
+        catalog.put_project(project(2));
+        catalog.put_webhook(webhook(1, 1, "file.uploaded", "http://a.example/"));
+        catalog.put_webhook(webhook(2, 2, "file.uploaded", "http://a.example/"));
+        let mut paused = webhook(3, 1, "file.uploaded", "http://b.example/");
+        paused.state = WebhookState::Inactive;
+        catalog.put_webhook(paused);
+        let one = ProjectId::new(1).expect("an id");
+        let name = EventName::parse("file.uploaded").expect("a name");
+        let ids = |catalog: &Catalog| -> Vec<u32> {
+            catalog.subscribers(one, &name).map(|w| w.id.get()).collect()
+        };
+        assert_eq!(ids(&catalog), [1]);
+        catalog.put_webhook(webhook(1, 1, "file.stored", "http://a.example/"));
+        assert!(ids(&catalog).is_empty());
+        assert_eq!(catalog.webhooks_of(one).count(), 2);
+        catalog.remove_webhook(WebhookId::new(1).expect("an id"));
+        assert_eq!(catalog.webhooks_count(one), 1);
+        assert_eq!(catalog.project_by_secret_key("secret2").map(|p| p.id.get()), Some(2));
+        assert_eq!(catalog.project_by_public_key("public1").map(|p| p.id.get()), Some(1));
+        assert!(catalog.project_by_secret_key("secret").is_none());
+    }
+}

@@ -1,0 +1,999 @@
+//! The dispatcher: which delivery may be attempted now, and what has to be waited for.
+//!
+//! Owns lanes (one per webhook), targets (one per origin), their limits, breakers and turns. Must
+//! never do I/O, read a clock or draw chance: it is told the time with every call and was given a
+//! seed. Must never lose a row: what it does not hold is on disk, and it knows up to where.
+//!
+//! # Contract
+//!
+//! Call [`Dispatcher::handle`] with one input, then drain [`Dispatcher::poll`] until it returns
+//! `None`, then wait for the next input or for [`Dispatcher::next_wake`], whichever is first.
+//! Spurious calls are harmless.
+//!
+//! # Who is next
+//!
+//! Targets that have a lane ready stand in a ring; within a target, ready lanes do. A turn is one
+//! attempt, so a lane with a million rows and a lane with one alternate. A lane's next row is the
+//! older of the heads of its two queues. A turn needs, in this order: a free slot of the process,
+//! a free slot of the target, a permit of the lane's own rate, a permit of the target's rate. A
+//! lane that got its own permit keeps it in hand until the target's is given, since a permit
+//! can't be handed back. Targets without a recent success share a quarter of the slots.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::model::attempt::{Attempt, Outcome, Phases};
+use crate::model::delivery::{Ending, FailedReason, Finished, Pending, Queue, QueueKey};
+use crate::model::ids::{Seq, WebhookId, mix};
+use crate::model::target::Origin;
+use crate::model::time::{MINUTE_MS, Mono, Now, SECOND_MS, Wall};
+use crate::model::webhook::Limits;
+
+use super::batch::{Next, Op};
+use super::breaker::{Breaker, Gate, LANE_FAILURES_MAX, TARGET_FAILURES_MAX};
+use super::quota::{Quota, Rate};
+use super::retry;
+use super::verdict::{Verdict, judge};
+use super::wheel::Wheel;
+use super::window::{self, Window};
+
+/// A target counts as healthy for this long after a success, in milliseconds.
+const RECENT_SUCCESS_MS: u64 = 5 * MINUTE_MS;
+/// A delivery whose attempt failed for a reason of ours is tried again after this long.
+const AGAIN_MS: u64 = 5 * SECOND_MS;
+/// A fetch that failed is asked for again after this long.
+const FETCH_AGAIN_MS: u64 = SECOND_MS;
+/// A target that no webhook points to is remembered for this long.
+const FORGET_TARGET_MS: u64 = MINUTE_MS;
+/// Rows that all windows together aim to hold.
+const ROWS_HELD_GOAL: usize = 65_536;
+/// Rows that a window may hold however many lanes there are.
+const ROWS_HELD_MIN: usize = 16;
+
+/// The limits of the process and the defaults of targets.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Attempts under way at once, in all.
+    pub in_flight_max: u32,
+    /// A target's rate, unless it has its own.
+    pub target_rate: Rate,
+    /// A target's attempts under way at once, unless it has its own.
+    pub target_in_flight_max: u32,
+}
+
+/// The limits that an operator sets for one target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetLimits {
+    /// Attempts a second, and at once.
+    pub rate: Option<Rate>,
+    /// Attempts under way at once.
+    pub in_flight_max: Option<u32>,
+}
+
+/// A lane as its webhook wants it.
+#[derive(Clone, Debug)]
+pub struct LaneSpec {
+    /// The webhook, and the lane.
+    pub webhook: WebhookId,
+    /// Where it delivers to.
+    pub origin: Origin,
+    /// The webhook's own limits.
+    pub limits: Limits,
+    /// Whether attempts may start.
+    pub runs: bool,
+    /// All time that the webhook has spent paused, in milliseconds.
+    pub paused_total_ms: u64,
+}
+
+/// What the dispatcher is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Time has passed.
+    Time,
+    /// A webhook was created or changed.
+    Lane(LaneSpec),
+    /// After a start: the lanes that have rows in a queue.
+    Recovered(Queue, Vec<WebhookId>),
+    /// Every pending delivery of the lane up to this number has ended so.
+    LaneClosed {
+        /// The lane.
+        webhook: WebhookId,
+        /// The last delivery that it covers.
+        upto: Seq,
+        /// How they ended.
+        ending: Ending,
+    },
+    /// The webhook is gone.
+    LaneRemoved(WebhookId),
+    /// Rows were committed to their queues.
+    Arrived(Vec<Pending>),
+    /// Rows that were asked for; `None` if they could not be read.
+    Fetched {
+        /// The lane.
+        webhook: WebhookId,
+        /// The queue.
+        queue: Queue,
+        /// The rows in order, and whether the queue goes on after them.
+        rows: Option<(Vec<Pending>, bool)>,
+    },
+    /// An attempt ended.
+    Ended(Ended),
+    /// A delivery can't be attempted at all: its event is damaged.
+    Unsendable(Pending),
+    /// Settlements were committed.
+    Settled(Vec<Settled>),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// The delivery, as it was started.
+    pub row: Pending,
+    /// Whether it was started as a probe of its lane, of its target.
+    pub probe: Probe,
+    /// When it was started.
+    pub started: Wall,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The target asked not to be called before.
+    pub retry_after: Option<Wall>,
+    /// The address that was dialled.
+    pub address: Option<std::net::SocketAddr>,
+    /// How long its phases took.
+    pub phases: Phases,
+}
+
+/// Whose probe an attempt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// Of its lane.
+    pub lane: bool,
+    /// Of its target.
+    pub target: bool,
+}
+
+/// A settlement that is on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    /// The queue in which the delivery stood.
+    pub queue: Queue,
+    /// Its place there.
+    pub key: QueueKey,
+    /// Where it stands now, if it still waits.
+    pub again: Option<Pending>,
+}
+
+/// What the dispatcher wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Read rows of a lane's queue.
+    Fetch {
+        /// The lane.
+        webhook: WebhookId,
+        /// The queue.
+        queue: Queue,
+        /// Those after this key.
+        after: Option<QueueKey>,
+        /// At most so many.
+        rows: usize,
+    },
+    /// Make an attempt.
+    Start {
+        /// The delivery.
+        row: Pending,
+        /// Whose probe it is.
+        probe: Probe,
+    },
+    /// Write a settlement; durability `Soon`.
+    Settle(Op),
+    /// The target answered 410: disable the webhook and close its lane.
+    Gone(WebhookId),
+}
+
+#[derive(Debug)]
+struct Lane {
+    target: TargetId,
+    limits: Limits,
+    runs: bool,
+    paused_total_ms: u64,
+    fresh: Window,
+    retry: Window,
+    /// Rows that were handed out and whose settlement is not on disk yet.
+    /// While the attempt is under way, with the target that it was started for.
+    taken: BTreeMap<Seq, Option<TargetId>>,
+    in_flight: u32,
+    /// Not before: the target said so.
+    parked_until: Option<Wall>,
+    breaker: Breaker,
+    quota: Option<Quota>,
+    /// A permit of the lane's own rate, taken while the target's was refused.
+    permit: bool,
+    /// Stands in its target's ring.
+    queued: bool,
+    /// The last close: what it covers ends as it says, whatever an attempt still under way brings.
+    closed: Option<(Seq, Ending)>,
+    removed: bool,
+}
+
+#[derive(Debug)]
+struct Target {
+    origin: Origin,
+    limits: TargetLimits,
+    quota: Quota,
+    breaker: Breaker,
+    in_flight: u32,
+    last_success: Option<Mono>,
+    ready: VecDeque<WebhookId>,
+    /// Stands in the ring, waits for its permit, or waits for the quarter.
+    place: Place,
+    lanes: BTreeSet<WebhookId>,
+    /// Its breaker opened, closed or lost its probe: every lane has to be looked at.
+    turned: bool,
+}
+
+impl Target {
+    fn is_abandoned(&self) -> bool {
+        self.lanes.is_empty() && self.in_flight == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Ring,
+    Parked,
+    Crowded,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct TargetId(u32);
+
+/// What wakes by the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Lane(WebhookId),
+    Target(TargetId),
+}
+
+/// What a lane could do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// Attempt the head of this queue.
+    Ready(Queue, Probe),
+    /// The head of this queue has expired.
+    Expire(Queue),
+    /// Nothing before these instants.
+    Wait(Option<Wall>, Option<Mono>),
+}
+
+/// When the dispatcher wants to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// At this wall time, if any.
+    pub wall: Option<Wall>,
+    /// At this monotonic time, if any.
+    pub mono: Option<Mono>,
+}
+
+/// Figures about the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Lanes known.
+    pub lanes: usize,
+    /// Targets known.
+    pub targets: usize,
+    /// Rows held in memory.
+    pub rows_held: usize,
+}
+
+/// The dispatcher.
+#[derive(Debug)]
+pub struct Dispatcher {
+    settings: Settings,
+    own_limits: BTreeMap<Origin, TargetLimits>,
+    lanes: BTreeMap<WebhookId, Lane>,
+    targets: BTreeMap<TargetId, Target>,
+    target_ids: BTreeMap<Origin, TargetId>,
+    next_target: u32,
+    ring: VecDeque<TargetId>,
+    crowded: VecDeque<TargetId>,
+    due: Wheel<WebhookId>,
+    timers: Wheel<Timer>,
+    in_flight: u32,
+    in_flight_unhealthy: u32,
+    /// Started while its target was not healthy, so that the quarter is counted back right.
+    unhealthy: BTreeSet<Seq>,
+    outputs: VecDeque<Output>,
+    chance: u64,
+}
+
+impl Dispatcher {
+    /// An idle dispatcher. Equal seeds and inputs give equal outputs.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        own_limits: BTreeMap<Origin, TargetLimits>,
+        seed: u64,
+    ) -> Dispatcher {
+        Dispatcher {
+            settings,
+            own_limits,
+            lanes: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            target_ids: BTreeMap::new(),
+            next_target: 0,
+            ring: VecDeque::new(),
+            crowded: VecDeque::new(),
+            due: Wheel::new(),
+            timers: Wheel::new(),
+            in_flight: 0,
+            in_flight_unhealthy: 0,
+            unhealthy: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            chance: seed,
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Time => {}
+            Input::Lane(spec) => self.set_lane(now, spec),
+            Input::Recovered(queue, webhooks) => self.recovered(now, queue, webhooks),
+            Input::LaneClosed { webhook, upto, ending } => self.close(now, webhook, upto, ending),
+            Input::LaneRemoved(webhook) => self.remove(now, webhook),
+            Input::Arrived(rows) => self.arrived(now, rows),
+            Input::Fetched { webhook, queue, rows } => self.fetched(now, webhook, queue, rows),
+            Input::Ended(ended) => self.ended(now, ended),
+            Input::Unsendable(row) => self.unsendable(now, row),
+            Input::Settled(settled) => self.settled(now, settled),
+        }
+        self.wake_due(now);
+        self.turns(now);
+    }
+
+    /// What is to be done next, if anything.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call again if nothing else happens.
+    #[must_use]
+    pub fn next_wake(&self) -> Wake {
+        Wake { wall: self.due.next_ms().map(Wall), mono: self.timers.next_ms().map(Mono) }
+    }
+
+    /// Figures about the queue.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures {
+            in_flight: self.in_flight,
+            lanes: self.lanes.len(),
+            targets: self.targets.len(),
+            rows_held: self.lanes.values().map(|lane| lane.fresh.len() + lane.retry.len()).sum(),
+        }
+    }
+
+    fn set_lane(&mut self, now: Now, spec: LaneSpec) {
+        let target = self.target_of(now, &spec.origin);
+        match self.lanes.get_mut(&spec.webhook) {
+            Some(lane) => {
+                let moved = std::mem::replace(&mut lane.target, target);
+                if moved != target {
+                    // Another place: what the old one said no longer holds.
+                    lane.parked_until = None;
+                    lane.breaker = Breaker::new(LANE_FAILURES_MAX);
+                    lane.queued = false;
+                    self.leave(now, moved, spec.webhook);
+                    self.join(target, spec.webhook);
+                }
+            }
+            None => {
+                self.lanes.insert(spec.webhook, Lane::new(target));
+                self.join(target, spec.webhook);
+            }
+        }
+        let Some(lane) = self.lanes.get_mut(&spec.webhook) else { return };
+        if lane.limits != spec.limits {
+            lane.quota = own_quota(spec.limits, now.mono);
+            lane.limits = spec.limits;
+            lane.permit = false;
+        }
+        lane.runs = spec.runs;
+        lane.paused_total_ms = spec.paused_total_ms;
+        lane.removed = false;
+        self.touch(now, spec.webhook);
+    }
+
+    fn recovered(&mut self, now: Now, queue: Queue, webhooks: Vec<WebhookId>) {
+        for webhook in webhooks {
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                *lane.window(queue) = Window::unread();
+                let target = lane.target;
+                if let Some(target) = self.targets.get_mut(&target) {
+                    target.quota.drain(now.mono);
+                }
+                self.touch(now, webhook);
+            }
+        }
+    }
+
+    fn close(&mut self, now: Now, webhook: WebhookId, upto: Seq, ending: Ending) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        lane.closed = Some((upto, ending));
+        lane.fresh = Window::empty();
+        lane.retry = Window::empty();
+        lane.parked_until = None;
+        lane.breaker = Breaker::new(LANE_FAILURES_MAX);
+        self.touch(now, webhook);
+    }
+
+    fn remove(&mut self, now: Now, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        lane.removed = true;
+        lane.runs = false;
+        self.touch(now, webhook);
+        self.forget_if_done(now, webhook);
+    }
+
+    fn arrived(&mut self, now: Now, rows: Vec<Pending>) {
+        let rows_max = self.rows_max();
+        for row in rows {
+            let webhook = row.key.webhook;
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                lane.window(row.queue()).arrived(row, rows_max);
+                self.touch(now, webhook);
+            }
+        }
+    }
+
+    /// Rows that one window may hold: fewer where there are many lanes, so that memory is bounded.
+    fn rows_max(&self) -> usize {
+        (ROWS_HELD_GOAL / self.lanes.len().max(1)).clamp(ROWS_HELD_MIN, window::ROWS_MAX)
+    }
+
+    fn fetched(
+        &mut self,
+        now: Now,
+        webhook: WebhookId,
+        queue: Queue,
+        rows: Option<(Vec<Pending>, bool)>,
+    ) {
+        let rows_max = self.rows_max();
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        let closed = lane.closed.map_or(Seq(0), |(upto, _)| upto);
+        let Lane { fresh, retry, taken, .. } = lane;
+        let window = if queue == Queue::Fresh { fresh } else { retry };
+        match rows {
+            Some((mut rows, more)) => {
+                rows.retain(|row| row.key.seq > closed);
+                window.fetched(rows, more, rows_max, |seq| taken.contains_key(&seq));
+                self.touch(now, webhook);
+            }
+            None => {
+                window.fetch_failed();
+                self.timers.set(Timer::Lane(webhook), now.mono.plus(FETCH_AGAIN_MS).0);
+            }
+        }
+    }
+
+    fn ended(&mut self, now: Now, ended: Ended) {
+        let verdict = judge(ended.outcome);
+        let webhook = ended.row.key.webhook;
+        let Some(id) = self.release(&ended.row) else { return };
+        if let (Some(lane), Some(target)) =
+            (self.lanes.get_mut(&webhook), self.targets.get_mut(&id))
+        {
+            learn(now, lane, target, &ended, verdict);
+            if verdict == Verdict::Gone {
+                lane.runs = false;
+            }
+        }
+        let op = self.settlement(now, &ended, verdict);
+        self.outputs.push_back(Output::Settle(op));
+        if verdict == Verdict::Gone {
+            self.outputs.push_back(Output::Gone(webhook));
+        }
+        self.resume(now, id, webhook);
+    }
+
+    fn unsendable(&mut self, now: Now, row: Pending) {
+        let webhook = row.key.webhook;
+        let Some(id) = self.release(&row) else { return };
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.breaker.probe_lost();
+        }
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.breaker.probe_lost();
+        }
+        let ending = Ending::Failed(FailedReason::Damaged);
+        self.outputs.push_back(Output::Settle(finish(now, &row, row.attempts, ending, None)));
+        self.resume(now, id, webhook);
+    }
+
+    /// Gives back the slots of an attempt that ended, and says whose they were.
+    fn release(&mut self, row: &Pending) -> Option<TargetId> {
+        let lane = self.lanes.get_mut(&row.key.webhook)?;
+        let id = lane.taken.get_mut(&row.key.seq)?.take()?;
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.unhealthy.remove(&row.key.seq) {
+            self.in_flight_unhealthy = self.in_flight_unhealthy.saturating_sub(1);
+        }
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.in_flight = target.in_flight.saturating_sub(1);
+        }
+        Some(id)
+    }
+
+    /// After an attempt: whoever waited for its end is looked at again.
+    fn resume(&mut self, now: Now, id: TargetId, webhook: WebhookId) {
+        self.touch(now, webhook);
+        if let Some(target) = self.targets.get_mut(&id)
+            && std::mem::take(&mut target.turned)
+        {
+            for lane in target.lanes.clone() {
+                self.touch(now, lane);
+            }
+        }
+        self.enter_ring(id);
+        self.abandon(now, id);
+    }
+
+    fn settled(&mut self, now: Now, settled: Vec<Settled>) {
+        let rows_max = self.rows_max();
+        for one in settled {
+            let webhook = one.key.webhook;
+            let Some(lane) = self.lanes.get_mut(&webhook) else { continue };
+            lane.taken.remove(&one.key.seq);
+            lane.window(one.queue).settled(one.key.seq);
+            if let Some(row) = one.again
+                && lane.closed.is_none_or(|(upto, _)| row.key.seq > upto)
+            {
+                lane.window(row.queue()).arrived(row, rows_max);
+            }
+            self.touch(now, webhook);
+            self.forget_if_done(now, webhook);
+        }
+    }
+
+    /// What to write after an attempt.
+    fn settlement(&mut self, now: Now, ended: &Ended, verdict: Verdict) -> Op {
+        let row = ended.row;
+        let lane = self.lanes.get(&row.key.webhook);
+        let paused_total_ms = lane.map_or(row.paused_base_ms, |lane| lane.paused_total_ms);
+        let closed = lane.and_then(|lane| lane.closed).filter(|(upto, _)| row.key.seq <= *upto);
+        let counts = verdict != Verdict::Again;
+        let attempts = row.attempts + u32::from(counts);
+        let first_attempt = moved(&row, paused_total_ms).first_attempt.unwrap_or(ended.started);
+        let deadline = if row.first_attempt.is_none() && counts {
+            first_attempt.plus(retry::WINDOW_MS)
+        } else {
+            moved(&row, paused_total_ms).deadline
+        };
+        let mut attempt = Attempt {
+            number: attempts,
+            started: ended.started,
+            address: ended.address,
+            phases: ended.phases,
+            outcome: ended.outcome,
+            next_due: None,
+        };
+        let logged = |attempt: Attempt| counts.then_some(attempt);
+        let ending = match verdict {
+            Verdict::Delivered => Some(Ending::Delivered),
+            Verdict::Gone => Some(Ending::Failed(FailedReason::Disabled)),
+            _ => closed.map(|(_, ending)| ending),
+        };
+        if let Some(ending) = ending {
+            return finish(now, &row, attempts, ending, logged(attempt));
+        }
+        let chance = self.draw();
+        let next = if verdict == Verdict::Again {
+            retry::Next::At { due: now.wall.plus(AGAIN_MS), slot: row.slot }
+        } else {
+            retry::next(&retry::Question {
+                now: now.wall,
+                first_attempt,
+                deadline,
+                slot: row.slot,
+                retry_after: ended.retry_after,
+                chance,
+            })
+        };
+        let retry::Next::At { due, slot } = next else {
+            let ending = Ending::Failed(FailedReason::Expired);
+            return finish(now, &row, attempts, ending, logged(attempt));
+        };
+        attempt.next_due = Some(due);
+        let again = Pending {
+            key: QueueKey { due, ..row.key },
+            attempts,
+            // `slot` is the one that the next attempt uses up.
+            slot,
+            first_attempt: if counts {
+                Some(first_attempt)
+            } else {
+                moved(&row, paused_total_ms).first_attempt
+            },
+            deadline,
+            paused_base_ms: paused_total_ms,
+            ..row
+        };
+        Op::Settle {
+            queue: row.queue(),
+            key: row.key,
+            next: Next::Pending(again),
+            attempt: logged(attempt),
+        }
+    }
+
+    fn target_of(&mut self, now: Now, origin: &Origin) -> TargetId {
+        if let Some(id) = self.target_ids.get(origin) {
+            return *id;
+        }
+        let id = TargetId(self.next_target);
+        self.next_target = self.next_target.wrapping_add(1);
+        let limits = self.own_limits.get(origin).copied().unwrap_or_default();
+        let quota = Quota::new(limits.rate.unwrap_or(self.settings.target_rate), now.mono);
+        self.target_ids.insert(origin.clone(), id);
+        self.targets.insert(
+            id,
+            Target {
+                origin: origin.clone(),
+                limits,
+                quota,
+                breaker: Breaker::new(TARGET_FAILURES_MAX),
+                in_flight: 0,
+                last_success: None,
+                ready: VecDeque::new(),
+                place: Place::Nowhere,
+                lanes: BTreeSet::new(),
+                turned: false,
+            },
+        );
+        id
+    }
+
+    fn join(&mut self, id: TargetId, webhook: WebhookId) {
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.lanes.insert(webhook);
+        }
+    }
+
+    fn leave(&mut self, now: Now, id: TargetId, webhook: WebhookId) {
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.lanes.remove(&webhook);
+            target.ready.retain(|ready| *ready != webhook);
+        }
+        self.abandon(now, id);
+    }
+
+    /// Lets a target without lanes and attempts be forgotten, but not at once: a webhook that is
+    /// deleted and made again must not get a new burst by it.
+    fn abandon(&mut self, now: Now, id: TargetId) {
+        if self.targets.get(&id).is_some_and(Target::is_abandoned) {
+            self.timers.set(Timer::Target(id), now.mono.plus(FORGET_TARGET_MS).0);
+        }
+    }
+
+    fn forget_target(&mut self, id: TargetId) {
+        if let Some(target) = self.targets.remove(&id) {
+            self.ring.retain(|other| *other != id);
+            self.crowded.retain(|other| *other != id);
+            self.target_ids.remove(&target.origin);
+        }
+    }
+
+    fn forget_if_done(&mut self, now: Now, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get(&webhook) else { return };
+        if lane.removed && lane.in_flight == 0 && lane.taken.is_empty() {
+            let target = lane.target;
+            self.lanes.remove(&webhook);
+            self.due.cancel(webhook);
+            self.timers.cancel(Timer::Lane(webhook));
+            self.leave(now, target, webhook);
+        }
+    }
+
+    /// Looks at a lane anew: fetches what it needs, expires what is over, and lets it stand where
+    /// it belongs.
+    fn touch(&mut self, now: Now, webhook: WebhookId) {
+        let rows_max = self.rows_max();
+        loop {
+            let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+            if lane.runs {
+                for queue in [Queue::Fresh, Queue::Retry] {
+                    if let Some(after) = lane.window(queue).wants_fetch() {
+                        let rows = rows_max.min(window::FETCH_ROWS_MAX);
+                        self.outputs.push_back(Output::Fetch { webhook, queue, after, rows });
+                    }
+                }
+            }
+            let Some(target) = self.targets.get_mut(&lane.target) else { return };
+            match lane.choose(now, target) {
+                Choice::Expire(queue) => {
+                    let Some(row) = lane.window(queue).pop() else { return };
+                    lane.taken.insert(row.key.seq, None);
+                    let ending = Ending::Failed(FailedReason::Expired);
+                    let op = finish(now, &row, row.attempts, ending, None);
+                    self.outputs.push_back(Output::Settle(op));
+                }
+                Choice::Ready(..) => {
+                    self.due.cancel(webhook);
+                    if !lane.queued {
+                        lane.queued = true;
+                        target.ready.push_back(webhook);
+                    }
+                    let id = lane.target;
+                    self.enter_ring(id);
+                    return;
+                }
+                Choice::Wait(wall, mono) => {
+                    match wall {
+                        Some(at) => self.due.set(webhook, at.0),
+                        None => self.due.cancel(webhook),
+                    }
+                    match mono {
+                        Some(at) => self.timers.set(Timer::Lane(webhook), at.0),
+                        None => self.timers.cancel(Timer::Lane(webhook)),
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn enter_ring(&mut self, id: TargetId) {
+        if let Some(target) = self.targets.get_mut(&id)
+            && target.place == Place::Nowhere
+            && !target.ready.is_empty()
+        {
+            target.place = Place::Ring;
+            self.ring.push_back(id);
+        }
+    }
+
+    fn wake_due(&mut self, now: Now) {
+        while let Some(webhook) = self.due.pop_due(now.wall.0) {
+            self.touch(now, webhook);
+        }
+        while let Some(timer) = self.timers.pop_due(now.mono.0) {
+            match timer {
+                Timer::Lane(webhook) => self.touch(now, webhook),
+                Timer::Target(id) => {
+                    if self.targets.get(&id).is_some_and(Target::is_abandoned) {
+                        self.forget_target(id);
+                    } else if let Some(target) = self.targets.get_mut(&id) {
+                        target.place = Place::Nowhere;
+                        self.enter_ring(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives turns until the process is full or nobody is ready.
+    fn turns(&mut self, now: Now) {
+        while self.in_flight < self.settings.in_flight_max {
+            let room = self.in_flight_unhealthy < self.unhealthy_max();
+            let crowded = if room { self.crowded.pop_front() } else { None };
+            let Some(id) = crowded.or_else(|| self.ring.pop_front()) else { return };
+            let Some(target) = self.targets.get_mut(&id) else { continue };
+            target.place = Place::Nowhere;
+            self.turn(now, id);
+        }
+    }
+
+    fn unhealthy_max(&self) -> u32 {
+        (self.settings.in_flight_max / 4).max(1)
+    }
+
+    fn turn(&mut self, now: Now, id: TargetId) {
+        let quarter = self.unhealthy_max();
+        let Some(target) = self.targets.get_mut(&id) else { return };
+        let own_max = target.limits.in_flight_max.unwrap_or(self.settings.target_in_flight_max);
+        if target.in_flight >= target.breaker.in_flight_max(own_max) {
+            // An attempt's end brings it back.
+            return;
+        }
+        let healthy = target.last_success.is_some_and(|at| now.mono.since(at) <= RECENT_SUCCESS_MS);
+        if !healthy && self.in_flight_unhealthy >= quarter {
+            target.place = Place::Crowded;
+            self.crowded.push_back(id);
+            return;
+        }
+        let Some(webhook) = target.ready.pop_front() else { return };
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return self.enter_ring(id) };
+        lane.queued = false;
+        let Choice::Ready(queue, probe) = lane.choose(now, target) else {
+            self.touch(now, webhook);
+            return self.enter_ring(id);
+        };
+        if !lane.permit
+            && let Some(quota) = &mut lane.quota
+        {
+            if let Err(at) = quota.take(now.mono) {
+                self.timers.set(Timer::Lane(webhook), at.0);
+                return self.enter_ring(id);
+            }
+            lane.permit = true;
+        }
+        if let Err(at) = target.quota.take(now.mono) {
+            lane.queued = true;
+            target.ready.push_front(webhook);
+            target.place = Place::Parked;
+            self.timers.set(Timer::Target(id), at.0);
+            return;
+        }
+        lane.permit = false;
+        let Some(row) = lane.window(queue).pop() else { return };
+        lane.taken.insert(row.key.seq, Some(id));
+        lane.in_flight += 1;
+        target.in_flight += 1;
+        if probe.lane {
+            lane.breaker.probe_started();
+        }
+        if probe.target {
+            target.breaker.probe_started();
+        }
+        self.in_flight += 1;
+        if !healthy {
+            self.unhealthy.insert(row.key.seq);
+            self.in_flight_unhealthy += 1;
+        }
+        self.outputs.push_back(Output::Start { row, probe });
+        self.touch(now, webhook);
+        self.enter_ring(id);
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.chance)
+    }
+}
+
+impl Lane {
+    fn new(target: TargetId) -> Lane {
+        Lane {
+            target,
+            limits: Limits::default(),
+            runs: false,
+            paused_total_ms: 0,
+            fresh: Window::empty(),
+            retry: Window::empty(),
+            taken: BTreeMap::new(),
+            in_flight: 0,
+            parked_until: None,
+            breaker: Breaker::new(LANE_FAILURES_MAX),
+            quota: None,
+            permit: false,
+            queued: false,
+            closed: None,
+            removed: false,
+        }
+    }
+
+    fn window(&mut self, queue: Queue) -> &mut Window {
+        match queue {
+            Queue::Fresh => &mut self.fresh,
+            Queue::Retry => &mut self.retry,
+        }
+    }
+
+    /// What it could do now, under its own and its target's breaker.
+    fn choose(&mut self, now: Now, target: &Target) -> Choice {
+        if !self.runs {
+            return Choice::Wait(None, None);
+        }
+        let fresh = self.fresh.head().copied();
+        let retry = self.retry.head().copied();
+        for row in [fresh, retry].into_iter().flatten() {
+            if now.wall > moved(&row, self.paused_total_ms).deadline {
+                return Choice::Expire(row.queue());
+            }
+        }
+        let cap = self.limits.in_flight.unwrap_or(u32::MAX);
+        if self.in_flight >= self.breaker.in_flight_max(cap) {
+            return Choice::Wait(None, None);
+        }
+        let lane_gate = self.breaker.gate(now.mono);
+        let target_gate = target.breaker.gate(now.mono);
+        let held = matches!(lane_gate, Gate::Held(_)) || matches!(target_gate, Gate::Held(_));
+        let oldest = match (fresh, retry) {
+            (Some(fresh), Some(retry)) if !held => {
+                let by_age = |row: &Pending| (row.key.due, row.key.seq);
+                if by_age(&fresh) <= by_age(&retry) { Some(fresh) } else { Some(retry) }
+            }
+            (Some(fresh), None) if !held => Some(fresh),
+            _ => retry,
+        };
+        let probe_at = if held && fresh.is_some() { later(lane_gate, target_gate) } else { None };
+        let Some(row) = oldest else {
+            let deadline = fresh.map(|row| moved(&row, self.paused_total_ms).deadline.plus(1));
+            return Choice::Wait(deadline, probe_at);
+        };
+        let not_before = row.key.due.max(self.parked_until.unwrap_or_default());
+        if not_before > now.wall {
+            return Choice::Wait(Some(not_before), probe_at);
+        }
+        let probe = Probe { lane: lane_gate == Gate::Probe, target: target_gate == Gate::Probe };
+        Choice::Ready(row.queue(), probe)
+    }
+}
+
+/// When both gates might let a probe through; `None` while one is under way, whose end is an
+/// input of its own.
+fn later(lane: Gate, target: Gate) -> Option<Mono> {
+    match (lane, target) {
+        (Gate::Held(None), _) | (_, Gate::Held(None)) => None,
+        (Gate::Held(Some(a)), Gate::Held(Some(b))) => Some(a.max(b)),
+        (Gate::Held(Some(at)), _) | (_, Gate::Held(Some(at))) => Some(at),
+        _ => None,
+    }
+}
+
+/// What an attempt's end teaches about its lane and its target.
+fn learn(now: Now, lane: &mut Lane, target: &mut Target, ended: &Ended, verdict: Verdict) {
+    let was_open = target.breaker.is_open();
+    match verdict {
+        Verdict::Delivered | Verdict::Gone => {
+            lane.breaker.succeeded();
+            target.breaker.succeeded();
+            target.last_success = Some(now.mono);
+        }
+        Verdict::Retry { connection: false } => {
+            lane.breaker.failed(now.mono, ended.probe.lane);
+            // It answered: its connections are sound.
+            target.breaker.succeeded();
+        }
+        Verdict::Retry { connection: true } => {
+            target.breaker.failed(now.mono, ended.probe.target);
+            if ended.probe.lane {
+                lane.breaker.probe_lost();
+            }
+        }
+        Verdict::Again => {
+            if ended.probe.lane {
+                lane.breaker.probe_lost();
+            }
+            if ended.probe.target {
+                target.breaker.probe_lost();
+            }
+        }
+    }
+    target.turned |= was_open != target.breaker.is_open() || ended.probe.target;
+    if let Some(until) = ended.retry_after {
+        lane.parked_until = Some(lane.parked_until.unwrap_or_default().max(until));
+    }
+}
+
+/// A row with its instants moved by the time that its webhook was paused since they were set.
+fn moved(row: &Pending, paused_total_ms: u64) -> Pending {
+    let extra_ms = paused_total_ms.saturating_sub(row.paused_base_ms);
+    Pending {
+        first_attempt: row.first_attempt.map(|at| at.plus(extra_ms)),
+        deadline: row.deadline.plus(extra_ms),
+        paused_base_ms: paused_total_ms,
+        ..*row
+    }
+}
+
+fn own_quota(limits: Limits, now: Mono) -> Option<Quota> {
+    let rate = limits.rate_per_second?;
+    Some(Quota::new(Rate::new(rate, limits.burst.unwrap_or(rate)), now))
+}
+
+fn finish(now: Now, row: &Pending, attempts: u32, ending: Ending, attempt: Option<Attempt>) -> Op {
+    let finished = Finished {
+        seq: row.key.seq,
+        event: row.event,
+        webhook: row.key.webhook,
+        attempts,
+        accepted: row.accepted,
+        finished: now.wall,
+        ending,
+    };
+    Op::Settle { queue: row.queue(), key: row.key, next: Next::Finished(finished), attempt }
+}

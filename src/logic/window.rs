@@ -1,0 +1,250 @@
+//! A window over one queue of a lane: the next rows in memory, the rest on disk.
+//!
+//! Owns which rows are held, and up to which key they are complete. Must never hold more
+//! rows than it is told, at most [`ROWS_MAX`], and never hand out a row twice.
+//!
+//! The invariant: every row of the queue whose key is not above `floor` is in the window, or was
+//! taken from it. Rows above the floor are on disk alone, and a fetch continues there. A complete
+//! window has no floor: all rows that there are, are held. A fetch reads a snapshot, so what
+//! arrives while it is under way is kept aside and merged when it returns, and what is settled
+//! meanwhile is remembered until then, because the snapshot may still show it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::model::delivery::{Pending, QueueKey};
+use crate::model::ids::Seq;
+
+/// Most rows that a window holds.
+pub const ROWS_MAX: usize = 512;
+/// Rows that one fetch asks for.
+pub const FETCH_ROWS_MAX: usize = 256;
+/// Most rows kept aside during a fetch.
+const ARRIVALS_MAX: usize = 512;
+
+/// A window.
+#[derive(Debug)]
+pub struct Window {
+    rows: VecDeque<Pending>,
+    floor: Option<QueueKey>,
+    complete: bool,
+    fetch: Option<Fetch>,
+}
+
+#[derive(Debug, Default)]
+struct Fetch {
+    arrivals: Vec<Pending>,
+    overflow: bool,
+    /// Rows were pushed back to disk meanwhile, below where the fetch reads: it skips them.
+    trimmed: bool,
+    settled: BTreeSet<Seq>,
+}
+
+impl Window {
+    /// A window over a queue that is known to be empty.
+    #[must_use]
+    pub fn empty() -> Window {
+        Window { rows: VecDeque::new(), floor: None, complete: true, fetch: None }
+    }
+
+    /// A window over a queue of which nothing is known.
+    #[must_use]
+    pub fn unread() -> Window {
+        Window { rows: VecDeque::new(), floor: None, complete: false, fetch: None }
+    }
+
+    /// The first row.
+    #[must_use]
+    pub fn head(&self) -> Option<&Pending> {
+        self.rows.front()
+    }
+
+    /// Takes the first row.
+    pub fn pop(&mut self) -> Option<Pending> {
+        self.rows.pop_front()
+    }
+
+    /// How many rows it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether the queue may have rows that are not held.
+    #[must_use]
+    pub fn has_more_on_disk(&self) -> bool {
+        !self.complete
+    }
+
+    /// Whether it must be fetched to know its head; marks it as being fetched, and says after
+    /// which key.
+    pub fn wants_fetch(&mut self) -> Option<Option<QueueKey>> {
+        if !self.rows.is_empty() || self.complete || self.fetch.is_some() {
+            return None;
+        }
+        self.fetch = Some(Fetch::default());
+        Some(self.floor)
+    }
+
+    /// A row was committed to the queue.
+    pub fn arrived(&mut self, row: Pending, rows_max: usize) {
+        if self.complete || self.floor.is_some_and(|floor| row.key <= floor) {
+            self.insert(row, rows_max);
+            return;
+        }
+        if let Some(fetch) = &mut self.fetch {
+            if fetch.arrivals.len() < ARRIVALS_MAX {
+                fetch.arrivals.push(row);
+            } else {
+                fetch.overflow = true;
+            }
+        }
+    }
+
+    /// A row that was taken before has its settlement committed.
+    pub fn settled(&mut self, seq: Seq) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.settled.insert(seq);
+        }
+    }
+
+    /// The rows of a fetch, in order; `more` if the queue goes on. `taken` tells rows that were
+    /// handed out and are not settled yet.
+    pub fn fetched(
+        &mut self,
+        rows: Vec<Pending>,
+        more: bool,
+        rows_max: usize,
+        taken: impl Fn(Seq) -> bool,
+    ) {
+        let fetch = self.fetch.take().unwrap_or_default();
+        if fetch.trimmed {
+            return;
+        }
+        self.complete = !more && !fetch.overflow;
+        if let Some(last) = rows.last() {
+            self.floor = Some(self.floor.map_or(last.key, |floor| floor.max(last.key)));
+        }
+        let known = |seq: Seq| taken(seq) || fetch.settled.contains(&seq);
+        for row in rows.into_iter().filter(|row| !known(row.key.seq)) {
+            self.insert(row, rows_max);
+        }
+        for row in fetch.arrivals.into_iter().filter(|row| !known(row.key.seq)) {
+            self.arrived(row, rows_max);
+        }
+    }
+
+    /// A fetch failed; it will be asked for again.
+    pub fn fetch_failed(&mut self) {
+        self.fetch = None;
+    }
+
+    fn insert(&mut self, row: Pending, rows_max: usize) {
+        let at = self.rows.partition_point(|held| held.key < row.key);
+        if self.rows.get(at).is_some_and(|held| held.key == row.key) {
+            return;
+        }
+        self.rows.insert(at, row);
+        while self.rows.len() > rows_max {
+            self.rows.pop_back();
+            self.complete = false;
+            self.floor = self.rows.back().map(|row| row.key);
+            if let Some(fetch) = &mut self.fetch {
+                fetch.trimmed = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::ids::WebhookId;
+    use crate::model::time::Wall;
+
+    fn row(due: u64, seq: u64) -> Pending {
+        let webhook = WebhookId::new(1).expect("an id");
+        Pending {
+            key: QueueKey { webhook, due: Wall(due), seq: Seq(seq) },
+            event: Seq(seq),
+            accepted: Wall(due),
+            attempts: 0,
+            slot: 0,
+            first_attempt: None,
+            deadline: Wall(u64::MAX),
+            paused_base_ms: 0,
+        }
+    }
+
+    /// Small, so that every edge is met often.
+    const ROWS: usize = 7;
+    const FETCH: usize = 5;
+
+    proptest! {
+        /// A disk, a window, commits that come late, and fetches whose snapshots are old: each row
+        /// comes out exactly once, and nothing is left when the disk is empty.
+        #[test]
+        fn every_row_comes_out_once(
+            backlog in 0..60u64,
+            steps in proptest::collection::vec((0..6u8, 0..100u64), 0..300),
+        ) {
+            let mut disk: BTreeMap<QueueKey, Pending> = BTreeMap::new();
+            for seq in 1..=backlog {
+                let row = row(seq % 23, seq);
+                disk.insert(row.key, row);
+            }
+            let mut window = Window::unread();
+            let mut next_seq = 100_000;
+            let mut snapshot: Option<(Vec<Pending>, bool)> = None;
+            let mut taken: BTreeMap<Seq, Pending> = BTreeMap::new();
+            let mut out: BTreeMap<Seq, u32> = BTreeMap::new();
+            let read = |disk: &BTreeMap<QueueKey, Pending>, after: Option<QueueKey>| {
+                let mut rows: Vec<Pending> = disk.values()
+                    .filter(|row| after.is_none_or(|after| row.key > after))
+                    .take(FETCH + 1).copied().collect();
+                let more = rows.len() > FETCH;
+                rows.truncate(FETCH);
+                (rows, more)
+            };
+            let mut total = backlog;
+            let drain = (0..3_000).map(|i| if i % 3 == 0 { (2, 0) } else { (3 + (i % 2) as u8, 0) });
+            for (step, value) in steps.into_iter().chain(drain) {
+                match step {
+                    0 | 1 => {
+                        next_seq += 1;
+                        total += 1;
+                        let row = row(value, next_seq);
+                        disk.insert(row.key, row);
+                        window.arrived(row, ROWS);
+                    }
+                    2 => if let Some(row) = window.pop() {
+                        *out.entry(row.key.seq).or_default() += 1;
+                        taken.insert(row.key.seq, row);
+                    },
+                    3 => if snapshot.is_none() && let Some(after) = window.wants_fetch() {
+                        snapshot = Some(read(&disk, after));
+                    },
+                    4 => if let Some((rows, more)) = snapshot.take() {
+                        window.fetched(rows, more, ROWS, |seq| taken.contains_key(&seq));
+                    },
+                    _ => if let Some((seq, row)) = taken.pop_first() {
+                        disk.remove(&row.key);
+                        window.settled(seq);
+                    },
+                }
+                prop_assert!(window.len() <= ROWS);
+            }
+            prop_assert!(out.values().all(|times| *times == 1), "twice");
+            prop_assert_eq!(out.len() as u64, total);
+        }
+    }
+}

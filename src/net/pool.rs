@@ -1,0 +1,215 @@
+//! Connections that wait for their next request.
+//!
+//! Owns unused connections: how many, how long, and to whom they may be given. Must never give a
+//! connection to a request that would not be allowed to make it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::model::target::Origin;
+use crate::model::time::{Mono, SECOND_MS};
+
+use super::stream::Received;
+
+/// How often unused connections are looked through, in milliseconds.
+const SWEEP_MS: u64 = SECOND_MS;
+
+/// What a connection leads to: connections through a proxy are not those past it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) origin: Origin,
+    pub(super) proxied: bool,
+}
+
+/// An open connection.
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<Full<Bytes>>,
+    pub(super) peer: SocketAddr,
+    pub(super) received: Received,
+    pub(super) _driver: Task,
+}
+
+/// A task that ends with its owner.
+pub(super) struct Task(pub(super) JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// All unused connections.
+pub(super) struct Pool {
+    idle: Mutex<Idle>,
+    idle_ms_max: u64,
+    per_target_max: usize,
+    total_max: usize,
+}
+
+#[derive(Default)]
+struct Idle {
+    by_key: BTreeMap<Key, BTreeMap<u64, Unused>>,
+    /// Keys by the number of the connection: in the order in which connections went unused.
+    by_age: BTreeMap<u64, Key>,
+    next_number: u64,
+    /// There while there is something to sweep.
+    sweeper: Option<Task>,
+}
+
+struct Unused {
+    connection: Connection,
+    since: Mono,
+}
+
+impl Pool {
+    pub(super) fn new(idle_ms_max: u64, per_target_max: usize, total_max: usize) -> Arc<Pool> {
+        Arc::new(Pool { idle: Mutex::default(), idle_ms_max, per_target_max, total_max })
+    }
+
+    /// The connection that was used last, of those that still live and whose peer this request
+    /// may reach.
+    pub(super) fn take(
+        &self,
+        key: &Key,
+        may_reach: impl Fn(SocketAddr) -> bool,
+    ) -> Option<Connection> {
+        let now = clock::mono();
+        let mut idle = self.lock();
+        idle.drop_older(now, self.idle_ms_max);
+        let unused = idle.by_key.get(key)?;
+        let closed: Vec<u64> = unused
+            .iter()
+            .filter(|(_, unused)| unused.connection.sender.is_closed())
+            .map(|(number, _)| *number)
+            .collect();
+        let number = unused
+            .iter()
+            .rev()
+            .find(|(number, unused)| !closed.contains(number) && may_reach(unused.connection.peer))
+            .map(|(number, _)| *number);
+        for number in closed {
+            idle.remove(key, number);
+        }
+        idle.remove(key, number?)
+    }
+
+    /// Keeps a connection until it is wanted, closed by its peer, too old, or one too many.
+    pub(super) fn put(self: &Arc<Self>, key: Key, connection: Connection) {
+        if self.per_target_max == 0 || self.total_max == 0 {
+            return;
+        }
+        let since = clock::mono();
+        let mut idle = self.lock();
+        idle.drop_older(since, self.idle_ms_max);
+        if idle.by_key.get(&key).is_some_and(|unused| unused.len() >= self.per_target_max) {
+            idle.drop_oldest_of(&key);
+        }
+        if idle.by_age.len() >= self.total_max {
+            idle.drop_oldest();
+        }
+        let number = idle.next_number;
+        idle.next_number += 1;
+        idle.by_age.insert(number, key.clone());
+        idle.by_key.entry(key).or_default().insert(number, Unused { connection, since });
+        if idle.sweeper.is_none() {
+            idle.sweeper = Some(Task(tokio::spawn(sweep(Arc::downgrade(self)))));
+        }
+    }
+
+    /// Closes the unused connections to a target.
+    pub(super) fn drop_target(&self, origin: &Origin) {
+        let mut idle = self.lock();
+        for proxied in [false, true] {
+            let key = Key { origin: origin.clone(), proxied };
+            while idle.drop_oldest_of(&key) {}
+        }
+    }
+
+    /// How many connections wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().by_age.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        // Nothing panics with the lock held; if something did, the maps would still be whole.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anything is left.
+    fn sweep_once(&self) -> bool {
+        let now = clock::mono();
+        let mut idle = self.lock();
+        idle.drop_older(now, self.idle_ms_max);
+        idle.drop_closed();
+        if idle.by_age.is_empty() {
+            idle.sweeper = None;
+        }
+        !idle.by_age.is_empty()
+    }
+}
+
+impl Idle {
+    fn remove(&mut self, key: &Key, number: u64) -> Option<Connection> {
+        self.by_age.remove(&number);
+        let unused = self.by_key.get_mut(key)?;
+        let removed = unused.remove(&number);
+        if unused.is_empty() {
+            self.by_key.remove(key);
+        }
+        removed.map(|unused| unused.connection)
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((number, key)) = self.by_age.pop_first() {
+            self.remove(&key, number);
+        }
+    }
+
+    fn drop_oldest_of(&mut self, key: &Key) -> bool {
+        let oldest = self.by_key.get(key).and_then(|unused| unused.keys().next().copied());
+        oldest.is_some_and(|number| self.remove(key, number).is_some())
+    }
+
+    fn drop_older(&mut self, now: Mono, idle_ms_max: u64) {
+        while let Some((number, key)) = self.by_age.first_key_value() {
+            let unused = self.by_key.get(key).and_then(|unused| unused.get(number));
+            if unused.is_some_and(|unused| now.since(unused.since) < idle_ms_max) {
+                return;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_closed(&mut self) {
+        let by_age = &mut self.by_age;
+        self.by_key.retain(|_, unused| {
+            unused.retain(|number, unused| {
+                let open = !unused.connection.sender.is_closed();
+                if !open {
+                    by_age.remove(number);
+                }
+                open
+            });
+            !unused.is_empty()
+        });
+    }
+}
+
+/// Runs while there are unused connections. It holds the pool only while it looks.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        clock::sleep(SWEEP_MS).await;
+        match pool.upgrade() {
+            Some(pool) if pool.sweep_once() => {}
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,579 @@
+//! `POST /events/`: one event, an array of them, NDJSON, or a form.
+//!
+//! Owns the fields of a published event and their limits. Must never complete or invent data:
+//! what is published is normalised (`model::json`) and kept. An unknown field is refused, because
+//! a misspelt one would lose what it carried.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::split;
+use crate::dialect::body::{BodyError, Field, Fields, Media, clip};
+use crate::dialect::object::Object;
+use crate::dialect::uploadcare::{encode, kinds};
+use crate::model::event::{EventName, FILE_URL_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Kind};
+use crate::model::json::Json;
+use crate::model::time::{Wall, parse_rfc3339};
+
+const FIELDS: [&str; 8] = [
+    "event",
+    "dialect",
+    "data",
+    "file",
+    "initiator",
+    "previous_values",
+    "occurred_at",
+    "idempotency_key",
+];
+
+/// What one publish request may hold. The request's own size is the reader's limit.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishLimits {
+    /// Longest event, in bytes, as it was sent and as it is stored.
+    pub event_bytes_max: usize,
+    /// Most events of one request.
+    pub events_max: usize,
+}
+
+/// An event as its publisher described it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    /// What happened.
+    pub kind: Kind,
+    /// The name that it was published by.
+    pub name: EventName,
+    /// The payload, normalised JSON: an object.
+    pub data: Vec<u8>,
+    /// The file's URL.
+    pub file: Option<String>,
+    /// Who caused it, normalised JSON.
+    pub initiator: Option<Vec<u8>>,
+    /// What it was before, normalised JSON.
+    pub previous_values: Option<Vec<u8>>,
+    /// When it happened.
+    pub occurred_at: Option<Wall>,
+    /// The publisher's idempotency key.
+    pub idempotency_key: Option<String>,
+}
+
+/// All events of one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// The events, in order; never empty.
+    pub events: Vec<NewEvent>,
+    /// Whether they came as an array or NDJSON, so that the answer is an array too.
+    pub batch: bool,
+    /// The idempotency key of the whole request, from its header or its events.
+    pub idempotency_key: Option<String>,
+}
+
+/// Why a publish request is refused. Nothing of it is stored.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// The body can't be read at all.
+    #[error(transparent)]
+    Body(BodyError),
+    /// One event of a batch can't be read.
+    #[error("events[{index}]: {error}")]
+    Event {
+        /// Its place in the request.
+        index: usize,
+        /// What is wrong with it.
+        error: BodyError,
+    },
+    /// An event larger than the limit (413).
+    #[error("{place}: the event has {bytes} bytes, more than the {bytes_max} that are allowed")]
+    TooLarge {
+        /// Which event.
+        place: Place,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// More events than the limit (413).
+    #[error("the request holds more than {events_max} events")]
+    TooMany {
+        /// The limit.
+        events_max: usize,
+    },
+    /// A request without an event.
+    #[error("the request holds no event")]
+    Empty,
+    /// A field that is missing, unknown or unsound.
+    #[error("{place}.{field}: {problem}")]
+    Field {
+        /// Which event.
+        place: Place,
+        /// Which field.
+        field: String,
+        /// What is wrong with it, with its value.
+        problem: String,
+    },
+    /// The header and the events name different idempotency keys.
+    #[error("idempotency_key: {0}")]
+    Key(String),
+}
+
+/// Where an event stands in its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The only one.
+    Single,
+    /// Of a batch.
+    Index(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Single => f.write_str("event"),
+            Place::Index(index) => write!(f, "events[{index}]"),
+        }
+    }
+}
+
+impl NewEvent {
+    /// Bytes of what is stored.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        self.name.as_str().len()
+            + self.data.len()
+            + self.file.as_ref().map_or(0, String::len)
+            + len(&self.initiator)
+            + len(&self.previous_values)
+    }
+}
+
+impl PublishError {
+    /// The HTTP status that tells it.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            PublishError::Body(error) => error.status(),
+            PublishError::TooLarge { .. } | PublishError::TooMany { .. } => 413,
+            _ => 400,
+        }
+    }
+
+    /// The answer's body: a single event's field has a map of its own, as in the webhook API.
+    #[must_use]
+    pub fn body(&self) -> Vec<u8> {
+        match self {
+            PublishError::Field { place: Place::Single, field, problem } => {
+                Object::new().texts(field, [problem.as_str()]).end()
+            }
+            PublishError::Key(problem) => {
+                Object::new().texts("idempotency_key", [problem.as_str()]).end()
+            }
+            other => encode::detail(&other.to_string()),
+        }
+    }
+}
+
+/// Reads a publish request. `idempotency_key` is its header, `event_types` the project's closed
+/// list of names.
+pub fn read(
+    content_type: Option<&str>,
+    idempotency_key: Option<&str>,
+    body: &[u8],
+    limits: PublishLimits,
+    event_types: Option<&[String]>,
+) -> Result<Published, PublishError> {
+    let texts = match Media::of(content_type).map_err(PublishError::Body)? {
+        Media::Ndjson => {
+            body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty()).collect()
+        }
+        Media::Json | Media::Unstated if body.trim_ascii_start().starts_with(b"[") => {
+            match split::elements(body) {
+                Some(elements) => elements,
+                // Not an array after all: the reader knows best what is wrong with it.
+                None => {
+                    return read_single(content_type, idempotency_key, body, limits, event_types);
+                }
+            }
+        }
+        _ => return read_single(content_type, idempotency_key, body, limits, event_types),
+    };
+    if texts.len() > limits.events_max {
+        return Err(PublishError::TooMany { events_max: limits.events_max });
+    }
+    let mut events = Vec::with_capacity(texts.len());
+    for (index, text) in texts.into_iter().enumerate() {
+        let reader = Reader { place: Place::Index(index), limits, event_types };
+        reader.size(text.len())?;
+        let fields =
+            Fields::from_json(text).map_err(|error| PublishError::Event { index, error })?;
+        events.push(reader.event(&fields)?);
+    }
+    published(events, true, idempotency_key)
+}
+
+fn read_single(
+    content_type: Option<&str>,
+    idempotency_key: Option<&str>,
+    body: &[u8],
+    limits: PublishLimits,
+    event_types: Option<&[String]>,
+) -> Result<Published, PublishError> {
+    if body.is_empty() {
+        return Err(PublishError::Empty);
+    }
+    let reader = Reader { place: Place::Single, limits, event_types };
+    reader.size(body.len())?;
+    let fields = Fields::read(content_type, body).map_err(PublishError::Body)?;
+    published(vec![reader.event(&fields)?], false, idempotency_key)
+}
+
+/// The idempotency key covers the whole request, so all that are named have to agree.
+fn published(
+    events: Vec<NewEvent>,
+    batch: bool,
+    header: Option<&str>,
+) -> Result<Published, PublishError> {
+    if events.is_empty() {
+        return Err(PublishError::Empty);
+    }
+    if let Some(key) = header {
+        key_is_sound(key).map_err(PublishError::Key)?;
+    }
+    let mut keys =
+        header.into_iter().chain(events.iter().filter_map(|e| e.idempotency_key.as_deref()));
+    let key = keys.next().map(str::to_owned);
+    if let Some(other) = keys.find(|other| Some(*other) != key.as_deref()) {
+        let first = key.as_deref().unwrap_or_default();
+        return Err(PublishError::Key(format!(
+            "\"{}\" and \"{}\" differ, but one key covers the whole request.",
+            clip(first),
+            clip(other)
+        )));
+    }
+    Ok(Published { events, batch, idempotency_key: key })
+}
+
+struct Reader<'a> {
+    place: Place,
+    limits: PublishLimits,
+    event_types: Option<&'a [String]>,
+}
+
+impl Reader<'_> {
+    fn size(&self, bytes: usize) -> Result<(), PublishError> {
+        let bytes_max = self.limits.event_bytes_max;
+        if bytes > bytes_max {
+            return Err(PublishError::TooLarge { place: self.place, bytes, bytes_max });
+        }
+        Ok(())
+    }
+
+    fn event(&self, fields: &Fields) -> Result<NewEvent, PublishError> {
+        if let Some(name) = fields.names().find(|name| !FIELDS.contains(name)) {
+            let problem = format!("Unknown field. Known are {}.", FIELDS.join(", "));
+            return Err(self.problem(&clip(name), problem));
+        }
+        let name = self.name(fields)?;
+        let data = self.object(fields, "data")?;
+        let event = NewEvent {
+            kind: kinds::kind_of(name.as_str()),
+            name,
+            data: data.ok_or_else(|| self.problem("data", REQUIRED.to_owned()))?,
+            file: self.text(fields, "file", file_is_sound)?,
+            initiator: self.object(fields, "initiator")?,
+            previous_values: self.object(fields, "previous_values")?,
+            occurred_at: self.occurred_at(fields)?,
+            idempotency_key: self.text(fields, "idempotency_key", key_is_sound)?,
+        };
+        self.size(event.size_bytes())?;
+        Ok(event)
+    }
+
+    fn name(&self, fields: &Fields) -> Result<EventName, PublishError> {
+        let field = fields.given("event");
+        let field = field.ok_or_else(|| self.problem("event", REQUIRED.to_owned()))?;
+        let shown = field.shown();
+        let name = field.as_text().and_then(EventName::parse).ok_or_else(|| {
+            let problem = format!(
+                "\"{shown}\" is not an event name: 1 to 128 letters, digits, \"_\", \".\" or \"-\"."
+            );
+            self.problem("event", problem)
+        })?;
+        self.dialect(fields, &name)?;
+        match self.event_types {
+            Some(types) if !types.iter().any(|known| known == name.as_str()) => {
+                let known = types.join(", ");
+                let problem =
+                    format!("\"{shown}\" is not one of this project's event types: {known}.");
+                Err(self.problem("event", problem))
+            }
+            _ => Ok(name),
+        }
+    }
+
+    fn dialect(&self, fields: &Fields, name: &EventName) -> Result<(), PublishError> {
+        let Some(field) = fields.given("dialect") else { return Ok(()) };
+        if field.as_text() != Some("uploadcare") {
+            let problem =
+                format!("\"{}\" is not a known dialect. Known: uploadcare.", field.shown());
+            return Err(self.problem("dialect", problem));
+        }
+        if kinds::kind_of(name.as_str()) == Kind::Custom {
+            let problem = format!("\"{}\" is not one of Uploadcare's events.", name.as_str());
+            return Err(self.problem("event", problem));
+        }
+        Ok(())
+    }
+
+    /// An object as normalised bytes.
+    fn object(&self, fields: &Fields, name: &str) -> Result<Option<Vec<u8>>, PublishError> {
+        let Some(field) = fields.given(name) else { return Ok(None) };
+        let wrong = |kind: &str| self.problem(name, format!("Expected an object, not {kind}."));
+        match field {
+            Field::Json(json @ Json::Object(_)) => Ok(Some(json.to_bytes())),
+            Field::Json(json) => Err(wrong(json.kind())),
+            Field::Text(_) => match field.to_json() {
+                Ok(json @ Json::Object(_)) => Ok(Some(json.to_bytes())),
+                Ok(json) => Err(wrong(json.kind())),
+                Err(error) => Err(self.problem(name, format!("JSON parse error - {error}"))),
+            },
+        }
+    }
+
+    fn text(
+        &self,
+        fields: &Fields,
+        name: &str,
+        check: fn(&str) -> Result<(), String>,
+    ) -> Result<Option<String>, PublishError> {
+        let Some(field) = fields.given(name) else { return Ok(None) };
+        let text = field.as_text().ok_or_else(|| {
+            self.problem(name, format!("Expected a string, not {}.", field.shown()))
+        })?;
+        check(text).map_err(|problem| self.problem(name, problem))?;
+        Ok(Some(text.to_owned()))
+    }
+
+    fn occurred_at(&self, fields: &Fields) -> Result<Option<Wall>, PublishError> {
+        let Some(field) = fields.given("occurred_at") else { return Ok(None) };
+        let at = field.as_text().and_then(parse_rfc3339).ok_or_else(|| {
+            let problem = format!(
+                "\"{}\" is not an RFC 3339 instant such as 2026-11-21T16:54:33Z.",
+                field.shown()
+            );
+            self.problem("occurred_at", problem)
+        })?;
+        Ok(Some(at))
+    }
+
+    fn problem(&self, field: &str, problem: String) -> PublishError {
+        PublishError::Field { place: self.place, field: field.to_owned(), problem }
+    }
+}
+
+const REQUIRED: &str = "This field is required.";
+
+fn file_is_sound(text: &str) -> Result<(), String> {
+    if text.len() > FILE_URL_BYTES_MAX {
+        return Err(format!("Ensure this field has no more than {FILE_URL_BYTES_MAX} bytes."));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("\"{}\" holds control characters.", clip(text)));
+    }
+    Ok(())
+}
+
+fn key_is_sound(text: &str) -> Result<(), String> {
+    let sound = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    if sound {
+        Ok(())
+    } else {
+        Err(format!(
+            "\"{}\" is not a key of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters.",
+            clip(text)
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: PublishLimits = PublishLimits { event_bytes_max: 300, events_max: 4 };
+    const JSON: Option<&str> = Some("application/json");
+    const NDJSON: Option<&str> = Some("application/x-ndjson");
+    const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
+
+    fn publish(content_type: Option<&str>, body: &str) -> Result<Published, PublishError> {
+        read(content_type, None, body.as_bytes(), LIMITS, None)
+    }
+
+    fn refusal(result: Result<Published, PublishError>) -> (u16, String) {
+        let error = result.expect_err("refused");
+        (error.status(), String::from_utf8(error.body()).expect("UTF-8"))
+    }
+
+    #[test]
+    fn every_form_of_one_event() {
+        let json = r#"{"event":"file.info_updated","dialect":"uploadcare",
+            "data":{"b":1.0,"a":"\u00e9","7":[]},"file":"https://a/b","initiator":{"type":"api"},
+            "previous_values":{"metadata":null},"occurred_at":"2018-11-05T13:14:41Z","idempotency_key":"k"}"#;
+        let form = "event=file.info_updated&dialect=uploadcare&data={\"b\":1.0,\"a\":\"%c3%a9\",\"7\":[]}\
+            &file=https://a/b&initiator={\"type\":\"api\"}&previous_values={\"metadata\":null}\
+            &occurred_at=2018-11-05T13:14:41Z&idempotency_key=k";
+        let line = json.replace('\n', " ");
+        let one = publish(JSON, json).expect("accepted");
+        let event = &one.events[0];
+        assert_eq!(event.kind, Kind::FileInfoUpdated);
+        assert_eq!(event.data, r#"{"7":[],"b":1,"a":"é"}"#.as_bytes());
+        assert_eq!(event.file.as_deref(), Some("https://a/b"));
+        assert_eq!(event.initiator.as_deref(), Some(&br#"{"type":"api"}"#[..]));
+        assert_eq!(event.previous_values.as_deref(), Some(&br#"{"metadata":null}"#[..]));
+        assert_eq!(event.occurred_at, Some(Wall(1_541_423_681_000)));
+        assert_eq!((one.batch, one.idempotency_key.as_deref()), (false, Some("k")));
+        assert_eq!(publish(None, json).expect("accepted"), one);
+        assert_eq!(publish(FORM, form).expect("accepted"), one);
+        for (content_type, body) in [
+            (JSON, format!(" [{json} , {json}]\n")),
+            (None, format!("[{json},{json}]")),
+            (NDJSON, format!("{line}\r\n\n  \n{line}")),
+        ] {
+            let two = publish(content_type, &body).expect("accepted");
+            assert_eq!((two.batch, two.events.len()), (true, 2));
+            assert_eq!(two.events[1], one.events[0]);
+        }
+        let bare = publish(JSON, r#"{"event":"order.paid","data":{},"file":null}"#);
+        assert_eq!(bare.expect("accepted").events[0].kind, Kind::Custom);
+    }
+
+    #[test]
+    fn refusals_name_index_field_and_value() {
+        let good = r#"{"event":"a","data":{}}"#;
+        let long = format!(r#"{{"event":"a","data":{{"x":"{}"}}}}"#, "x".repeat(300));
+        let spread = format!(r#"{{"event":"a","data":{{"x":[{}1]}}}}"#, "1e20,".repeat(50));
+        for (content_type, body, status, want) in [
+            (JSON, "".to_owned(), 400, "no event"),
+            (JSON, "[]".to_owned(), 400, "no event"),
+            (NDJSON, "\n\n".to_owned(), 400, "no event"),
+            (JSON, "[".to_owned(), 400, "JSON parse error"),
+            (JSON, "[{}]x".to_owned(), 400, "JSON parse error"),
+            (JSON, "7".to_owned(), 400, "not a number"),
+            (Some("text/plain"), good.to_owned(), 415, "Unsupported media type"),
+            (JSON, "{}".to_owned(), 400, r#"{"event":["This field is required."]}"#),
+            (JSON, r#"{"event":"a"}"#.to_owned(), 400, r#"{"data":["This field is required."]}"#),
+            (JSON, r#"{"event":"a b","data":{}}"#.to_owned(), 400, r#"{"event":["\"a b\" is not"#),
+            (JSON, r#"{"event":1,"data":{}}"#.to_owned(), 400, r#"{"event":["\"1\" is not"#),
+            (
+                JSON,
+                r#"{"event":"a","data":[]}"#.to_owned(),
+                400,
+                "Expected an object, not an array",
+            ),
+            (FORM, "event=a&data=7".to_owned(), 400, "Expected an object, not a number"),
+            (FORM, "event=a&data={".to_owned(), 400, r#"{"data":["JSON parse error"#),
+            (JSON, r#"{"event":"a","data":{},"fil":"x"}"#.to_owned(), 400, r#"{"fil":["Unknown"#),
+            (JSON, r#"{"event":"a","data":{},"file":1}"#.to_owned(), 400, r#"{"file":["Expected"#),
+            (
+                JSON,
+                r#"{"event":"a","data":{},"dialect":"lancer"}"#.to_owned(),
+                400,
+                r#"{"dialect":["\"lancer\" is not a known"#,
+            ),
+            (
+                JSON,
+                r#"{"event":"a","data":{},"dialect":"uploadcare"}"#.to_owned(),
+                400,
+                r#"{"event":["\"a\" is not one of Uploadcare's events."]}"#,
+            ),
+            (
+                JSON,
+                r#"{"event":"a","data":{},"occurred_at":"now"}"#.to_owned(),
+                400,
+                r#"{"occurred_at":["\"now\" is not an RFC 3339"#,
+            ),
+            (
+                JSON,
+                r#"{"event":"a","data":{},"idempotency_key":"é"}"#.to_owned(),
+                400,
+                r#"{"idempotency_key":["\"é\" is not a key"#,
+            ),
+            (
+                JSON,
+                format!(r#"[{good},{{"event":"","data":{{}}}}]"#),
+                400,
+                r#"{"detail":"events[1].event: \"\" is not an event name"#,
+            ),
+            (NDJSON, format!("{good}\n{{"), 400, "events[1]: JSON parse error"),
+            (JSON, format!("[{good},]"), 400, "events[1]: JSON parse error"),
+            (JSON, format!("[{good},7]"), 400, "events[1]: The body has to be a JSON object"),
+            (JSON, format!("[{good},{good},{good},{good},{good}]"), 413, "more than 4 events"),
+            (JSON, long.clone(), 413, "event: the event has"),
+            (JSON, format!("[{good},{long}]"), 413, "events[1]: the event has"),
+            (JSON, spread, 413, "event: the event has 10"), // 1e20 is stored with all its digits
+            (
+                JSON,
+                r#"{"event":"a","data":{"n":9007199254740993}}"#.to_owned(),
+                400,
+                "the integer 9007199254740993 is beyond",
+            ),
+            (JSON, r#"{"event":"a","data":{"x":1,"x":2}}"#.to_owned(), 400, "duplicate key"),
+        ] {
+            let (got, text) = refusal(publish(content_type, &body));
+            assert!(text.contains(want) && got == status, "{body}: {got} {text}");
+        }
+    }
+
+    #[test]
+    fn closed_list_of_types() {
+        let types = ["order.paid".to_owned(), "file.uploaded".to_owned()];
+        let publish = |name: &str| {
+            let body = format!(r#"{{"event":"{name}","data":{{}}}}"#);
+            read(JSON, None, body.as_bytes(), LIMITS, Some(&types))
+        };
+        assert!(publish("order.paid").is_ok());
+        let (status, text) = refusal(publish("file.stored"));
+        assert_eq!(status, 400);
+        assert!(text.contains("\\\"file.stored\\\" is not one of this project's event types: order.paid, file.uploaded."), "{text}");
+    }
+
+    #[test]
+    fn one_idempotency_key_covers_the_request() {
+        let keyed = |key: &str| format!(r#"{{"event":"a","data":{{}},"idempotency_key":"{key}"}}"#);
+        let read = |header, body: &str| read(JSON, header, body.as_bytes(), LIMITS, None);
+        let key =
+            |result: Result<Published, PublishError>| result.expect("accepted").idempotency_key;
+        let plain = r#"{"event":"a","data":{}}"#;
+        assert_eq!(key(read(None, plain)), None);
+        assert_eq!(key(read(Some("k"), plain)).as_deref(), Some("k"));
+        assert_eq!(key(read(Some("k"), &keyed("k"))).as_deref(), Some("k"));
+        assert_eq!(key(read(None, &format!("[{plain},{}]", keyed("k")))).as_deref(), Some("k"));
+        let both = format!("[{},{}]", keyed("k"), keyed("j"));
+        for result in [read(Some("j"), &keyed("k")), read(None, &both), read(Some(""), plain)] {
+            let (status, text) = refusal(result);
+            assert_eq!(status, 400);
+            assert!(text.starts_with(r#"{"idempotency_key":["#), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(
+            content_type in proptest::option::of("(application/json|application/x-ndjson|multipart/form-data; boundary=x|\\PC*)"),
+            body in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            if let Err(error) = read(content_type.as_deref(), None, &body, LIMITS, None) {
+                prop_assert!(Json::parse(&error.body()).is_ok());
+            }
+        }
+
+        #[test]
+        fn never_panics_on_near_json(body in "([\\[\\]{},:\n]|\"event\":|\"data\":|\\{\\}|\"a\"|null|1e999){0,20}") {
+            for content_type in [JSON, NDJSON, FORM, None] {
+                let _ = publish(content_type, &body);
+            }
+        }
+    }
+}

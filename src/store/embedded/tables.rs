@@ -1,0 +1,112 @@
+//! The tables of the embedded store: the durable format, in one place.
+//!
+//! Owns names, key layouts and what a row means. Must never read or write.
+//!
+//! Integers are redb's own fixed-width integers; tuples compare field by field. Values are framed
+//! records (`record`), except where a plain integer is named.
+//!
+//! | table | key | value | meaning |
+//! |---|---|---|---|
+//! | `meta` | name | record Meta | `format`, `project_id_max`, `webhook_id_max`, `seq_max`, `operator_token` |
+//! | `projects` | project | record Project | |
+//! | `webhooks` | webhook | record Webhook | |
+//! | `subscriptions` | project (4 bytes, big endian), event, 0, target URL | webhook | one webhook for each event and target |
+//! | `fresh` | (webhook, due ms, seq) | record Pending | deliveries that were never attempted |
+//! | `retry` | (webhook, due ms, seq) | record Pending | deliveries that were |
+//! | `closed` | webhook | record ClosedLane | rows up to its number have ended and are being moved |
+//! | `events` | seq | record Event | |
+//! | `event_refs` | seq of the event | count | its pending deliveries; no row: none |
+//! | `finished` | seq | record Finished | |
+//! | `attempts` | (seq, number) | record Attempt | |
+//! | `idempotency` | (project, key hash) | record Idempotency | |
+//! | `idempotency_by_time` | (at ms, project, key hash) | - | for removal by age |
+//! | `quarantine` | table, 0, key bytes | raw value | damaged records, set aside |
+
+use redb::TableDefinition;
+
+/// The number of the format that this code writes.
+pub const FORMAT: u64 = 1;
+
+/// A queue's key.
+pub type QueueRow = (u32, u64, u64);
+
+pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+pub const PROJECTS: TableDefinition<u32, &[u8]> = TableDefinition::new("projects");
+pub const WEBHOOKS: TableDefinition<u32, &[u8]> = TableDefinition::new("webhooks");
+pub const SUBSCRIPTIONS: TableDefinition<&[u8], u32> = TableDefinition::new("subscriptions");
+pub const FRESH: TableDefinition<QueueRow, &[u8]> = TableDefinition::new("fresh");
+pub const RETRY: TableDefinition<QueueRow, &[u8]> = TableDefinition::new("retry");
+pub const CLOSED: TableDefinition<u32, &[u8]> = TableDefinition::new("closed");
+pub const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+pub const EVENT_REFS: TableDefinition<u64, u32> = TableDefinition::new("event_refs");
+pub const FINISHED: TableDefinition<u64, &[u8]> = TableDefinition::new("finished");
+pub const ATTEMPTS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("attempts");
+pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("idempotency");
+pub const IDEMPOTENCY_BY_TIME: TableDefinition<(u64, u32, u128), ()> =
+    TableDefinition::new("idempotency_by_time");
+pub const QUARANTINE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("quarantine");
+
+use crate::model::delivery::{Queue, QueueKey};
+use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::time::Wall;
+
+/// The table of a queue.
+pub fn queue_table(queue: Queue) -> TableDefinition<'static, QueueRow, &'static [u8]> {
+    match queue {
+        Queue::Fresh => FRESH,
+        Queue::Retry => RETRY,
+    }
+}
+
+/// A queue's key as redb keeps it; the order of both is the same.
+pub fn queue_row(key: QueueKey) -> QueueRow {
+    (key.webhook.get(), key.due.0, key.seq.0)
+}
+
+/// A queue's key from redb's, `None` if the id is none.
+pub fn queue_key(row: QueueRow) -> Option<QueueKey> {
+    Some(QueueKey { webhook: WebhookId::new(row.0)?, due: Wall(row.1), seq: Seq(row.2) })
+}
+
+/// The bytes of a queue's key, for its checksum.
+pub fn queue_key_bytes(row: QueueRow) -> Vec<u8> {
+    let mut out = Vec::with_capacity(20);
+    out.extend_from_slice(&row.0.to_be_bytes());
+    out.extend_from_slice(&row.1.to_be_bytes());
+    out.extend_from_slice(&row.2.to_be_bytes());
+    out
+}
+
+/// The bytes of an attempt's key, for its checksum.
+pub fn attempt_key_bytes(seq: u64, number: u32) -> Vec<u8> {
+    [seq.to_be_bytes().as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// The bytes of an idempotency key, for its checksum.
+pub fn idempotency_key_bytes(project: u32, key: u128) -> Vec<u8> {
+    [project.to_be_bytes().as_slice(), &key.to_be_bytes()].concat()
+}
+
+/// The key of a subscription.
+pub fn subscription_key(project: ProjectId, event: &str, target_url: &str) -> Vec<u8> {
+    let project = project.get().to_be_bytes();
+    [project.as_slice(), event.as_bytes(), b"\0", target_url.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_order_on_disk_is_the_order_in_memory(
+            a in (1..5u32, 0..5u64, 0..5u64), b in (1..5u32, 0..5u64, 0..5u64),
+        ) {
+            let (x, y) = (queue_key(a).expect("an id"), queue_key(b).expect("an id"));
+            prop_assert_eq!(x.cmp(&y), queue_row(x).cmp(&queue_row(y)));
+            prop_assert_eq!(x.cmp(&y), queue_key_bytes(a).cmp(&queue_key_bytes(b)));
+        }
+    }
+}

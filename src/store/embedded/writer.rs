@@ -1,0 +1,579 @@
+//! Writing: one group of batches is one redb transaction.
+//!
+//! Owns what each write means on disk, and the rules by which batches are grouped. Must never
+//! write part of a batch, and never go on after redb failed: what is on disk is unknown then, and
+//! redb refuses the handle anyway.
+
+use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
+use thiserror::Error;
+
+use crate::logic::batch::{Batch, Expect, Next, Op};
+use crate::model::delivery::{Pending, Queue};
+use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::time::Wall;
+use crate::model::webhook::Webhook;
+use crate::store::Upkeep;
+
+use super::record::{self, ClosedLane, Kind};
+use super::tables::{self, queue_key_bytes, queue_row, queue_table};
+use super::vault::{Vault, VaultError};
+
+/// Why a transaction failed; nothing of it counts.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// redb could not.
+    #[error(transparent)]
+    Engine(#[from] Box<redb::Error>),
+    /// A secret could not be sealed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {$(
+        impl From<$error> for WriteError {
+            fn from(error: $error) -> WriteError {
+                WriteError::Engine(Box::new(redb::Error::from(error)))
+            }
+        }
+    )*};
+}
+from_redb!(
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);
+
+/// A damaged row that a reader met.
+#[derive(Debug)]
+pub enum Rotten {
+    /// In a queue.
+    Queue(Queue, tables::QueueRow),
+    /// An event.
+    Event(u64),
+}
+
+/// Applies batches. Has no thread and no clock of its own, so that a simulation can drive it.
+pub struct Writer<'a> {
+    db: &'a Database,
+    vault: &'a Vault,
+}
+
+/// A batch's fate: applied, or refused by one of its preconditions.
+pub type Fate = Result<(), usize>;
+
+impl<'a> Writer<'a> {
+    /// A writer on `db`.
+    pub fn new(db: &'a Database, vault: &'a Vault) -> Writer<'a> {
+        Writer { db, vault }
+    }
+
+    /// Applies a group in one transaction, which is on disk when this returns.
+    pub fn apply(&self, group: &[Batch]) -> Result<Vec<Fate>, WriteError> {
+        let transaction = begin(self.db)?;
+        let fates = {
+            let mut session = Session::open(&transaction, self.vault)?;
+            let mut fates = Vec::with_capacity(group.len());
+            for batch in group {
+                fates.push(session.batch(batch)?);
+            }
+            session.finish()?;
+            fates
+        };
+        transaction.commit()?;
+        Ok(fates)
+    }
+
+    /// Makes the tables, and says which format the store has; an empty store gets `format`.
+    pub fn prepare(&self, format: u64) -> Result<u64, WriteError> {
+        let transaction = begin(self.db)?;
+        let found = {
+            let mut session = Session::open(&transaction, self.vault)?;
+            transaction.open_table(tables::QUARANTINE)?;
+            let found = meta_u64(&session.meta, "format")?;
+            if found == 0 {
+                put_meta_u64(&mut session.meta, "format", format)?;
+            }
+            found
+        };
+        transaction.commit()?;
+        Ok(found)
+    }
+
+    /// Seals anew what another key than the first had sealed.
+    pub fn reseal(&self) -> Result<(), WriteError> {
+        let transaction = begin(self.db)?;
+        {
+            let mut session = Session::open(&transaction, self.vault)?;
+            session.reseal()?;
+            session.finish()?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Sets damaged rows aside.
+    pub fn quarantine(&self, rotten: &[Rotten]) -> Result<(), WriteError> {
+        let transaction = begin(self.db)?;
+        {
+            let mut quarantine = transaction.open_table(tables::QUARANTINE)?;
+            for row in rotten {
+                set_aside(&transaction, &mut quarantine, row)?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// One step of upkeep; see the seam's contract.
+    pub fn upkeep(&self, keep_since: Wall, rows_max: usize) -> Result<Upkeep, WriteError> {
+        let transaction = begin(self.db)?;
+        let upkeep = {
+            let (closed, more_closed) = {
+                let mut session = Session::open(&transaction, self.vault)?;
+                let closed = session.sweep(rows_max)?;
+                session.finish()?;
+                closed
+            };
+            let pruned = prune(&transaction, keep_since, rows_max)?;
+            Upkeep { closed, pruned, more: more_closed || pruned >= rows_max }
+        };
+        if upkeep == Upkeep::default() {
+            transaction.abort()?;
+        } else {
+            transaction.commit()?;
+        }
+        Ok(upkeep)
+    }
+}
+
+fn begin(db: &Database) -> Result<WriteTransaction, WriteError> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    // Recovery after a crash is instant only if the last commit carries the allocator's state.
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// The tables of one transaction.
+struct Session<'t> {
+    vault: &'t Vault,
+    meta: Table<'t, &'static str, &'static [u8]>,
+    projects: Table<'t, u32, &'static [u8]>,
+    webhooks: Table<'t, u32, &'static [u8]>,
+    subscriptions: Table<'t, &'static [u8], u32>,
+    fresh: Table<'t, tables::QueueRow, &'static [u8]>,
+    retry: Table<'t, tables::QueueRow, &'static [u8]>,
+    closed: Table<'t, u32, &'static [u8]>,
+    events: Table<'t, u64, &'static [u8]>,
+    event_refs: Table<'t, u64, u32>,
+    finished: Table<'t, u64, &'static [u8]>,
+    attempts: Table<'t, (u64, u32), &'static [u8]>,
+    idempotency: Table<'t, (u32, u128), &'static [u8]>,
+    idempotency_by_time: Table<'t, (u64, u32, u128), ()>,
+    seq_max: u64,
+    seq_max_before: u64,
+}
+
+impl<'t> Session<'t> {
+    fn open(
+        transaction: &'t WriteTransaction,
+        vault: &'t Vault,
+    ) -> Result<Session<'t>, WriteError> {
+        let meta = transaction.open_table(tables::META)?;
+        let seq_max = meta_u64(&meta, "seq_max")?;
+        Ok(Session {
+            vault,
+            meta,
+            projects: transaction.open_table(tables::PROJECTS)?,
+            webhooks: transaction.open_table(tables::WEBHOOKS)?,
+            subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
+            fresh: transaction.open_table(tables::FRESH)?,
+            retry: transaction.open_table(tables::RETRY)?,
+            closed: transaction.open_table(tables::CLOSED)?,
+            events: transaction.open_table(tables::EVENTS)?,
+            event_refs: transaction.open_table(tables::EVENT_REFS)?,
+            finished: transaction.open_table(tables::FINISHED)?,
+            attempts: transaction.open_table(tables::ATTEMPTS)?,
+            idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
+            idempotency_by_time: transaction.open_table(tables::IDEMPOTENCY_BY_TIME)?,
+            seq_max,
+            seq_max_before: seq_max,
+        })
+    }
+
+    fn finish(mut self) -> Result<(), WriteError> {
+        if self.seq_max != self.seq_max_before {
+            put_meta_u64(&mut self.meta, "seq_max", self.seq_max)?;
+        }
+        Ok(())
+    }
+
+    fn reseal(&mut self) -> Result<(), WriteError> {
+        let mut projects = Vec::new();
+        for entry in self.projects.iter()? {
+            let (key, value) = entry?;
+            let Some(id) = ProjectId::new(key.value()) else { continue };
+            match record::decode_project(self.vault, id, value.value()) {
+                Ok((project, true)) => projects.push(project),
+                Err(record::SealedError::Vault(error)) => return Err(error.into()),
+                Ok((_, false)) | Err(record::SealedError::Damaged) => {}
+            }
+        }
+        let mut webhooks = Vec::new();
+        for entry in self.webhooks.iter()? {
+            let (key, value) = entry?;
+            let Some(id) = WebhookId::new(key.value()) else { continue };
+            match record::decode_webhook(self.vault, id, value.value()) {
+                Ok((webhook, true)) => webhooks.push(webhook),
+                Err(record::SealedError::Vault(error)) => return Err(error.into()),
+                Ok((_, false)) | Err(record::SealedError::Damaged) => {}
+            }
+        }
+        for project in projects {
+            self.apply(&Op::PutProject(project))?;
+        }
+        for webhook in webhooks {
+            self.apply(&Op::PutWebhook(webhook))?;
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, batch: &Batch) -> Result<Fate, WriteError> {
+        for (i, expect) in batch.expect.iter().enumerate() {
+            if !self.holds(expect)? {
+                return Ok(Err(i));
+            }
+        }
+        for op in &batch.ops {
+            self.apply(op)?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn holds(&self, expect: &Expect) -> Result<bool, WriteError> {
+        match expect {
+            Expect::IdempotencyFree { project, key, since } => {
+                let row = (project.get(), *key);
+                let Some(record) = self.idempotency.get(row)? else { return Ok(true) };
+                let bytes = tables::idempotency_key_bytes(row.0, row.1);
+                // A damaged record can't vouch for anything: the key is free again.
+                let known: Result<crate::logic::batch::IdempotencyRecord, _> =
+                    record::decode(Kind::Idempotency, &bytes, record.value());
+                Ok(known.map_or(true, |known| known.at < *since))
+            }
+            Expect::WebhookRevision { id, revision } => {
+                Ok(self.webhook(*id)?.map(|webhook| webhook.revision) == *revision)
+            }
+            Expect::SubscriptionFree { project, event, target_url, except } => {
+                let key = tables::subscription_key(*project, event.as_str(), target_url);
+                let holder = self.subscriptions.get(key.as_slice())?.map(|row| row.value());
+                Ok(holder.is_none() || holder == except.map(WebhookId::get))
+            }
+        }
+    }
+
+    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, WriteError> {
+        let Some(record) = self.webhooks.get(id.get())? else { return Ok(None) };
+        match record::decode_webhook(self.vault, id, record.value()) {
+            Ok((webhook, _)) => Ok(Some(webhook)),
+            Err(record::SealedError::Vault(error)) => Err(error.into()),
+            Err(record::SealedError::Damaged) => Ok(None),
+        }
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), WriteError> {
+        match op {
+            Op::PutProject(project) => {
+                let record = record::encode_project(self.vault, project)?;
+                self.projects.insert(project.id.get(), record.as_slice())?;
+                raise_meta(&mut self.meta, "project_id_max", u64::from(project.id.get()))?;
+            }
+            Op::PutWebhook(webhook) => self.put_webhook(webhook)?,
+            Op::RemoveWebhook(id) => {
+                self.drop_subscriptions(*id)?;
+                self.webhooks.remove(id.get())?;
+            }
+            Op::CloseLane { webhook, upto, ending, at } => {
+                let lane = ClosedLane { upto: *upto, ending: *ending, at: *at };
+                let key = webhook.get();
+                let record = record::encode(Kind::ClosedLane, &key.to_be_bytes(), &lane);
+                self.closed.insert(key, record.as_slice())?;
+            }
+            Op::PutEvent(event) => {
+                let seq = event.id.seq.0;
+                let record = record::encode(Kind::Event, &seq.to_be_bytes(), &**event);
+                self.events.insert(seq, record.as_slice())?;
+                self.seq_max = self.seq_max.max(seq);
+            }
+            Op::Enqueue(row) => {
+                self.put_row(row)?;
+                self.count_event(row.event, 1)?;
+                self.seq_max = self.seq_max.max(row.key.seq.0);
+            }
+            Op::Settle { queue, key, next, attempt } => {
+                if self.queue(*queue).remove(queue_row(*key))?.is_none() {
+                    return Ok(());
+                }
+                match next {
+                    Next::Finished(finished) => {
+                        self.put_finished(finished)?;
+                        self.count_event(finished.event, -1)?;
+                    }
+                    Next::Pending(row) => self.put_row(row)?,
+                }
+                if let Some(attempt) = attempt {
+                    let bytes = tables::attempt_key_bytes(key.seq.0, attempt.number);
+                    let record = record::encode(Kind::Attempt, &bytes, attempt);
+                    self.attempts.insert((key.seq.0, attempt.number), record.as_slice())?;
+                }
+            }
+            Op::PutIdempotency(known) => {
+                let row = (known.project.get(), known.key);
+                let bytes = tables::idempotency_key_bytes(row.0, row.1);
+                let record = record::encode(Kind::Idempotency, &bytes, known);
+                self.idempotency.insert(row, record.as_slice())?;
+                self.idempotency_by_time.insert((known.at.0, row.0, row.1), ())?;
+            }
+            Op::PutOperatorToken(hash) => {
+                let record = record::encode(Kind::Meta, b"operator_token", hash);
+                self.meta.insert("operator_token", record.as_slice())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_webhook(&mut self, webhook: &Webhook) -> Result<(), WriteError> {
+        self.drop_subscriptions(webhook.id)?;
+        for event in &webhook.events {
+            let key = tables::subscription_key(
+                webhook.project,
+                event.as_str(),
+                webhook.target_url.as_str(),
+            );
+            self.subscriptions.insert(key.as_slice(), webhook.id.get())?;
+        }
+        let record = record::encode_webhook(self.vault, webhook)?;
+        self.webhooks.insert(webhook.id.get(), record.as_slice())?;
+        raise_meta(&mut self.meta, "webhook_id_max", u64::from(webhook.id.get()))
+    }
+
+    fn drop_subscriptions(&mut self, id: WebhookId) -> Result<(), WriteError> {
+        let Some(old) = self.webhook(id)? else { return Ok(()) };
+        for event in &old.events {
+            let key =
+                tables::subscription_key(old.project, event.as_str(), old.target_url.as_str());
+            self.subscriptions.remove(key.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, queue: Queue) -> &mut Table<'t, tables::QueueRow, &'static [u8]> {
+        match queue {
+            Queue::Fresh => &mut self.fresh,
+            Queue::Retry => &mut self.retry,
+        }
+    }
+
+    fn put_row(&mut self, row: &Pending) -> Result<(), WriteError> {
+        let key = queue_row(row.key);
+        let record = record::encode(Kind::Pending, &queue_key_bytes(key), row);
+        self.queue(row.queue()).insert(key, record.as_slice())?;
+        Ok(())
+    }
+
+    fn put_finished(
+        &mut self,
+        finished: &crate::model::delivery::Finished,
+    ) -> Result<(), WriteError> {
+        let seq = finished.seq.0;
+        let record = record::encode(Kind::Finished, &seq.to_be_bytes(), finished);
+        self.finished.insert(seq, record.as_slice())?;
+        Ok(())
+    }
+
+    fn count_event(&mut self, event: Seq, change: i32) -> Result<(), WriteError> {
+        let count = self.event_refs.get(event.0)?.map_or(0, |row| row.value());
+        match count.saturating_add_signed(change) {
+            0 => self.event_refs.remove(event.0)?,
+            count => self.event_refs.insert(event.0, count)?,
+        };
+        Ok(())
+    }
+
+    /// Ends up to `rows_max` rows of closed lanes, and says whether there are more.
+    fn sweep(&mut self, rows_max: usize) -> Result<(usize, bool), WriteError> {
+        let mut lanes = Vec::new();
+        for entry in self.closed.iter()? {
+            let (key, record) = entry?;
+            let lane = record::decode(Kind::ClosedLane, &key.value().to_be_bytes(), record.value());
+            lanes.push((key.value(), lane));
+        }
+        let mut left = rows_max;
+        for (webhook, lane) in lanes {
+            if left == 0 {
+                return Ok((rows_max, true));
+            }
+            let lane: ClosedLane = match lane {
+                Ok(lane) => lane,
+                Err(record::Damage) => {
+                    // Its deliveries stay pending, which loses nothing.
+                    self.closed.remove(webhook)?;
+                    continue;
+                }
+            };
+            left -= self.sweep_lane(webhook, &lane, left)?;
+            if left > 0 {
+                self.closed.remove(webhook)?;
+            }
+        }
+        Ok((rows_max - left, left == 0 && rows_max > 0))
+    }
+
+    fn sweep_lane(
+        &mut self,
+        webhook: u32,
+        lane: &ClosedLane,
+        rows_max: usize,
+    ) -> Result<usize, WriteError> {
+        let mut swept = 0;
+        for queue in [Queue::Fresh, Queue::Retry] {
+            let table = self.queue(queue);
+            let mut rows = Vec::new();
+            for entry in table.range((webhook, 0, 0)..=(webhook, u64::MAX, u64::MAX))? {
+                if swept + rows.len() >= rows_max {
+                    break;
+                }
+                let (key, record) = entry?;
+                let key = key.value();
+                if key.2 <= lane.upto.0 {
+                    let row: Result<Pending, _> =
+                        record::decode(Kind::Pending, &queue_key_bytes(key), record.value());
+                    rows.push((key, row));
+                }
+            }
+            swept += rows.len();
+            for (key, row) in rows {
+                self.queue(queue).remove(key)?;
+                if let Ok(row) = row {
+                    self.put_finished(&row.finished(lane.ending, lane.at))?;
+                    self.count_event(row.event, -1)?;
+                }
+            }
+        }
+        Ok(swept)
+    }
+}
+
+fn meta_u64(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    name: &str,
+) -> Result<u64, WriteError> {
+    let record = meta.get(name)?;
+    let value =
+        record.and_then(|row| record::decode(Kind::Meta, name.as_bytes(), row.value()).ok());
+    Ok(value.unwrap_or(0))
+}
+
+fn put_meta_u64(
+    meta: &mut Table<'_, &'static str, &'static [u8]>,
+    name: &'static str,
+    value: u64,
+) -> Result<(), WriteError> {
+    meta.insert(name, record::encode(Kind::Meta, name.as_bytes(), &value).as_slice())?;
+    Ok(())
+}
+
+fn raise_meta(
+    meta: &mut Table<'_, &'static str, &'static [u8]>,
+    name: &'static str,
+    value: u64,
+) -> Result<(), WriteError> {
+    if meta_u64(meta, name)? < value {
+        put_meta_u64(meta, name, value)?;
+    }
+    Ok(())
+}
+
+fn set_aside(
+    transaction: &WriteTransaction,
+    quarantine: &mut Table<'_, &'static [u8], &'static [u8]>,
+    rotten: &Rotten,
+) -> Result<(), WriteError> {
+    let (name, key, value) = match rotten {
+        Rotten::Queue(queue, row) => {
+            let mut table = transaction.open_table(queue_table(*queue))?;
+            let value = table.remove(*row)?.map(|value| value.value().to_vec());
+            let name = if *queue == Queue::Fresh { "fresh" } else { "retry" };
+            (name, queue_key_bytes(*row), value)
+        }
+        Rotten::Event(seq) => {
+            let mut table = transaction.open_table(tables::EVENTS)?;
+            let value = table.remove(*seq)?.map(|value| value.value().to_vec());
+            ("events", seq.to_be_bytes().to_vec(), value)
+        }
+    };
+    if let Some(value) = value {
+        let key = [name.as_bytes(), b"\0", &key].concat();
+        quarantine.insert(key.as_slice(), value.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Removes what is older than `keep_since`, at most `rows_max` rows.
+fn prune(
+    transaction: &WriteTransaction,
+    keep_since: Wall,
+    rows_max: usize,
+) -> Result<usize, WriteError> {
+    let oldest = Seq::at(keep_since).0;
+    let mut left = rows_max;
+    let event_refs = transaction.open_table(tables::EVENT_REFS)?;
+    let mut finished = transaction.open_table(tables::FINISHED)?;
+    for entry in finished.extract_from_if(..oldest, |_, _| true)?.take(left) {
+        entry?;
+        left -= 1;
+    }
+    let mut attempts = transaction.open_table(tables::ATTEMPTS)?;
+    for entry in attempts.extract_from_if(..(oldest, 0), |_, _| true)?.take(left) {
+        entry?;
+        left -= 1;
+    }
+    let mut events = transaction.open_table(tables::EVENTS)?;
+    let mut unwanted = Vec::new();
+    for entry in events.range(..oldest)? {
+        if unwanted.len() >= left {
+            break;
+        }
+        let seq = entry?.0.value();
+        if event_refs.get(seq)?.is_none() {
+            unwanted.push(seq);
+        }
+    }
+    left -= unwanted.len();
+    for seq in unwanted {
+        events.remove(seq)?;
+    }
+    let mut by_time = transaction.open_table(tables::IDEMPOTENCY_BY_TIME)?;
+    let mut known = transaction.open_table(tables::IDEMPOTENCY)?;
+    let end = (keep_since.0, 0, 0);
+    let old: Vec<(u64, u32, u128)> = by_time
+        .extract_from_if(..end, |_, ()| true)?
+        .take(left)
+        .map(|entry| entry.map(|(key, _)| key.value()))
+        .collect::<Result<_, _>>()?;
+    left -= old.len();
+    for (at, project, key) in old {
+        let bytes = tables::idempotency_key_bytes(project, key);
+        let newer = known.get((project, key))?.is_some_and(|row| {
+            record::decode(Kind::Idempotency, &bytes, row.value())
+                .is_ok_and(|record: crate::logic::batch::IdempotencyRecord| record.at.0 > at)
+        });
+        if !newer {
+            known.remove((project, key))?;
+        }
+    }
+    Ok(rows_max - left)
+}

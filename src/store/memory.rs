@@ -1,0 +1,268 @@
+//! The store that keeps everything in memory: the oracle of the contract suite.
+//!
+//! Owns plain maps behind one lock. Must never be clever: where it and `embedded` differ, this is
+//! what was meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::logic::batch::{Batch, Expect, IdempotencyRecord, Next, Op};
+use crate::model::attempt::Attempt;
+use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
+use crate::model::event::Event;
+use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::project::Project;
+use crate::model::time::Wall;
+use crate::model::webhook::Webhook;
+
+use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, Upkeep, UpkeepDone};
+
+/// The store.
+#[derive(Default)]
+pub struct Memory {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    projects: BTreeMap<ProjectId, Project>,
+    webhooks: BTreeMap<WebhookId, Webhook>,
+    queues: BTreeMap<(Queue, QueueKey), Pending>,
+    closed: BTreeMap<WebhookId, (Seq, Ending, Wall)>,
+    events: BTreeMap<Seq, Arc<Event>>,
+    finished: BTreeMap<Seq, Finished>,
+    attempts: BTreeMap<(Seq, u32), Attempt>,
+    idempotency: BTreeMap<(ProjectId, u128), IdempotencyRecord>,
+    project_id_max: u32,
+    webhook_id_max: u32,
+    seq_max: Seq,
+    operator_token: Option<[u8; 32]>,
+    is_closed: bool,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Memory {
+        Memory::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Memory {
+    fn commit(&self, batch: Batch, done: Done) {
+        let result = self.lock().commit(batch);
+        done(result);
+    }
+
+    fn upkeep(&self, keep_since: Wall, rows_max: usize, done: UpkeepDone) {
+        let result = self.lock().upkeep(keep_since, rows_max);
+        done(result);
+    }
+
+    fn load(&self) -> Result<Loaded, ReadError> {
+        let state = self.lock();
+        Ok(Loaded {
+            projects: state.projects.values().cloned().collect(),
+            webhooks: state.webhooks.values().cloned().collect(),
+            project_id_max: state.project_id_max,
+            webhook_id_max: state.webhook_id_max,
+            seq_max: state.seq_max,
+            operator_token: state.operator_token,
+        })
+    }
+
+    fn lanes(&self, queue: Queue) -> Result<Vec<WebhookId>, ReadError> {
+        let state = self.lock();
+        let lanes: BTreeSet<WebhookId> =
+            state.queues.keys().filter(|(q, _)| *q == queue).map(|(_, key)| key.webhook).collect();
+        Ok(lanes.into_iter().collect())
+    }
+
+    fn due(
+        &self,
+        webhook: WebhookId,
+        queue: Queue,
+        after: Option<QueueKey>,
+        rows_max: usize,
+    ) -> Result<Page, ReadError> {
+        let state = self.lock();
+        let mut rows: Vec<Pending> = state
+            .queues
+            .iter()
+            .filter(|((q, key), _)| *q == queue && key.webhook == webhook)
+            .filter(|((_, key), _)| after.is_none_or(|after| *key > after))
+            .map(|(_, row)| *row)
+            .filter(|row| state.closing(row).is_none())
+            .take(rows_max + 1)
+            .collect();
+        let more = rows.len() > rows_max;
+        rows.truncate(rows_max);
+        Ok(Page { rows, more })
+    }
+
+    fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError> {
+        Ok(self.lock().events.get(&seq).cloned())
+    }
+
+    fn idempotency(
+        &self,
+        project: ProjectId,
+        key: u128,
+    ) -> Result<Option<IdempotencyRecord>, ReadError> {
+        Ok(self.lock().idempotency.get(&(project, key)).cloned())
+    }
+
+    fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
+        Ok(self.lock().finished.get(&seq).copied())
+    }
+
+    fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
+        let state = self.lock();
+        let range = state.attempts.range((seq, 0)..=(seq, u32::MAX));
+        Ok(range.map(|(_, attempt)| attempt.clone()).collect())
+    }
+
+    fn stats(&self) -> Result<Stats, ReadError> {
+        let state = self.lock();
+        Ok(Stats {
+            pending: state.queues.len() as u64,
+            events: state.events.len() as u64,
+            quarantined: 0,
+            bytes: 0,
+        })
+    }
+
+    fn close(&self) {
+        self.lock().is_closed = true;
+    }
+}
+
+impl State {
+    fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        if self.is_closed {
+            return Err(CommitError::Closed);
+        }
+        if let Some(refused) = batch.expect.iter().position(|expect| !self.holds(expect)) {
+            return Err(CommitError::Refused(refused));
+        }
+        for op in batch.ops {
+            self.apply(op);
+        }
+        Ok(())
+    }
+
+    fn holds(&self, expect: &Expect) -> bool {
+        match expect {
+            Expect::IdempotencyFree { project, key, since } => {
+                self.idempotency.get(&(*project, *key)).is_none_or(|record| record.at < *since)
+            }
+            Expect::WebhookRevision { id, revision } => {
+                self.webhooks.get(id).map(|webhook| webhook.revision) == *revision
+            }
+            Expect::SubscriptionFree { project, event, target_url, except } => {
+                !self.webhooks.values().any(|webhook| {
+                    webhook.project == *project
+                        && webhook.events.contains(event)
+                        && webhook.target_url.as_str() == target_url
+                        && Some(webhook.id) != *except
+                })
+            }
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::PutProject(project) => {
+                self.project_id_max = self.project_id_max.max(project.id.get());
+                self.projects.insert(project.id, project);
+            }
+            Op::PutWebhook(webhook) => {
+                self.webhook_id_max = self.webhook_id_max.max(webhook.id.get());
+                self.webhooks.insert(webhook.id, webhook);
+            }
+            Op::RemoveWebhook(id) => {
+                self.webhooks.remove(&id);
+            }
+            Op::CloseLane { webhook, upto, ending, at } => {
+                self.closed.insert(webhook, (upto, ending, at));
+            }
+            Op::PutEvent(event) => {
+                self.seq_max = self.seq_max.max(event.id.seq);
+                self.events.insert(event.id.seq, event);
+            }
+            Op::Enqueue(row) => {
+                self.seq_max = self.seq_max.max(row.key.seq);
+                self.queues.insert((row.queue(), row.key), row);
+            }
+            Op::Settle { queue, key, next, attempt } => {
+                if self.queues.remove(&(queue, key)).is_none() {
+                    return;
+                }
+                match next {
+                    Next::Finished(finished) => {
+                        self.finished.insert(finished.seq, finished);
+                    }
+                    Next::Pending(row) => {
+                        self.queues.insert((row.queue(), row.key), row);
+                    }
+                }
+                if let Some(attempt) = attempt {
+                    self.attempts.insert((key.seq, attempt.number), attempt);
+                }
+            }
+            Op::PutIdempotency(record) => {
+                self.idempotency.insert((record.project, record.key), record);
+            }
+            Op::PutOperatorToken(hash) => self.operator_token = Some(hash),
+        }
+    }
+
+    fn closing(&self, row: &Pending) -> Option<(Ending, Wall)> {
+        let (upto, ending, at) = self.closed.get(&row.key.webhook)?;
+        (row.key.seq <= *upto).then_some((*ending, *at))
+    }
+
+    fn upkeep(&mut self, keep_since: Wall, rows_max: usize) -> Result<Upkeep, CommitError> {
+        if self.is_closed {
+            return Err(CommitError::Closed);
+        }
+        let closing: Vec<(Queue, Pending, Ending, Wall)> = self
+            .queues
+            .iter()
+            .filter_map(|((queue, _), row)| {
+                self.closing(row).map(|(ending, at)| (*queue, *row, ending, at))
+            })
+            .take(rows_max)
+            .collect();
+        for (queue, row, ending, at) in &closing {
+            self.queues.remove(&(*queue, row.key));
+            self.finished.insert(row.key.seq, row.finished(*ending, *at));
+        }
+        let more = closing.len() == rows_max;
+        if !more {
+            self.closed.clear();
+        }
+        let pruned = self.prune(keep_since, rows_max);
+        Ok(Upkeep { closed: closing.len(), pruned, more: more || pruned >= rows_max })
+    }
+
+    fn prune(&mut self, keep_since: Wall, rows_max: usize) -> usize {
+        let oldest = Seq::at(keep_since);
+        let wanted: BTreeSet<Seq> = self.queues.values().map(|row| row.event).collect();
+        let mut pruned = 0;
+        let mut take = |old: bool| {
+            let remove = old && pruned < rows_max;
+            pruned += usize::from(remove);
+            !remove
+        };
+        self.finished.retain(|seq, _| take(*seq < oldest));
+        self.attempts.retain(|(seq, _), _| take(*seq < oldest));
+        self.events.retain(|seq, _| take(*seq < oldest && !wanted.contains(seq)));
+        self.idempotency.retain(|_, record| take(record.at < keep_since));
+        pruned
+    }
+}
