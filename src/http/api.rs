@@ -19,6 +19,7 @@ use super::route::Route;
 use super::server::Service;
 use super::{manage, operator, ops, publish};
 use crate::clock;
+use crate::dialect::body::Fields;
 use crate::dialect::uploadcare::auth::AuthError;
 use crate::dialect::uploadcare::headers::{NotAcceptable, View};
 use crate::engine::Handle;
@@ -266,6 +267,23 @@ fn view(headers: &HeaderMap) -> Result<View, NotAcceptable> {
     let accepts: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     View::negotiate((!accepts.is_empty()).then(|| accepts.join(",")).as_deref())
+}
+
+/// The answer to a body that can't be read; boxed, for it is large and rare.
+pub(super) type Unreadable = Box<Response<Body>>;
+
+/// The fields of a request's body, in whichever form it came.
+pub(super) fn fields(
+    parts: &Parts,
+    body: &[u8],
+    answer_type: &'static str,
+) -> Result<Fields, Unreadable> {
+    let content_type =
+        parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    Fields::read(content_type, body).map_err(|error| {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        Box::new(respond::detail(status, answer_type, &error.to_string()))
+    })
 }
 
 /// What a command's error is to its client.

@@ -621,6 +621,7 @@ impl Dispatcher {
                 first_attempt,
                 deadline,
                 slot: row.slot,
+                started: ended.started,
                 retry_after: ended.retry_after,
                 chance,
             })
@@ -988,6 +989,8 @@ fn learn(now: Now, lane: &mut Lane, target: &mut Target, ended: &Ended, verdict:
     }
     target.turned |= was_open != target.breaker.is_open() || ended.probe.target;
     if let Some(until) = ended.retry_after {
+        // Never past what is left of this delivery: it still gets its last attempt.
+        let until = until.min(retry::latest(moved(&ended.row, lane.paused_total_ms).deadline));
         lane.parked_until = Some(lane.parked_until.unwrap_or_default().max(until));
     }
 }
