@@ -10,7 +10,7 @@ pub mod object;
 pub mod uploadcare;
 
 use crate::model::event::{Event, EventName, Kind};
-use crate::model::webhook::{Format, Webhook};
+use crate::model::webhook::{Format, Version, Webhook};
 
 pub use uploadcare::payload::{RenderError, Shared};
 
@@ -20,6 +20,33 @@ pub fn name_for(format: Format, kind: Kind, name: &EventName) -> Option<&str> {
     match format {
         Format::Uploadcare(version) => uploadcare::kinds::name_for(kind, name, version),
     }
+}
+
+/// How many ways there are to render an event, so that each can be rendered once.
+pub const FORMATS: usize = 3;
+
+/// The place of a format among [`FORMATS`].
+#[must_use]
+pub fn format_index(format: Format) -> usize {
+    match format {
+        Format::Uploadcare(Version::V05) => 0,
+        Format::Uploadcare(Version::V06) => 1,
+        Format::Uploadcare(Version::V07) => 2,
+    }
+}
+
+/// Whether webhooks of a format belong to Uploadcare's view of the API.
+#[must_use]
+pub fn is_uploadcare(format: Format) -> bool {
+    match format {
+        Format::Uploadcare(_) => true,
+    }
+}
+
+/// Every name under which some format subscribes to an event, without repeats.
+#[must_use]
+pub fn names(kind: Kind, name: &EventName) -> Vec<EventName> {
+    EventName::parse(uploadcare::kinds::name_of(kind, name)).into_iter().collect()
 }
 
 /// Whether a webhook subscribes to an event, whatever its state.

@@ -1,1 +1,323 @@
-//! Being built.
+//! The loop: wait, decide, perform.
+//!
+//! Owns the one task in which all decisions are made, and the handle by which the rest of the
+//! program talks to it. Must never decide in a task of its own: what is performed (a commit, a
+//! fetch, an attempt) reports back as a message.
+//!
+//! * `core` is the decision, synchronous and without a clock: messages in, effects out. Tests and
+//!   simulations drive it alone.
+//! * this file is the shell: it waits for a message or for the next timer, hands it to the core,
+//!   and performs the effects.
+//! * `perform` makes one attempt: load, render, sign, send.
+
+pub mod cache;
+pub mod command;
+pub mod core;
+mod perform;
+pub mod submit;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock;
+use crate::logic::address::AllowList;
+use crate::logic::batch::IdempotencyRecord;
+use crate::logic::catalog::Catalog;
+use crate::logic::dispatcher::Figures;
+use crate::model::time::{DAY_MS, Mono, SECOND_MS};
+use crate::net::Net;
+use crate::store::{ReadError, Stats, Store};
+
+use self::command::{Answer, Command, CommandError};
+use self::core::{Core, Effect, Message};
+use self::submit::{Accepted, Submission, SubmitError};
+
+/// How long finished deliveries, attempts and payloads are kept, unless configured.
+pub const RETENTION_MS_DEFAULT: u64 = 7 * DAY_MS;
+/// The longest sleep: a wall clock that stepped, or a machine that slept, is noticed by then.
+const SLEEP_MS_MAX: u64 = SECOND_MS;
+/// Messages taken in one turn of the loop, so that timers and effects are never far behind.
+const MESSAGES_PER_TURN_MAX: usize = 512;
+/// A loop that did not turn for so long is not ready.
+const TICK_AGE_MS_MAX: u64 = 10 * SECOND_MS;
+/// A command whose revision was overtaken is tried again so often.
+const COMMAND_TRIES_MAX: u32 = 8;
+
+/// What the engine is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Limits of the dispatcher.
+    pub core: core::Settings,
+    /// Whether attempts are made; a command line that opens the store by itself makes none.
+    pub deliver: bool,
+}
+
+/// Why the engine ended.
+#[derive(Clone, Debug, Error)]
+pub enum EngineError {
+    /// The store can't be written: nothing may be acknowledged or sent any more.
+    #[error("the store failed: {0}")]
+    Store(Arc<str>),
+}
+
+/// Why the engine can't start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// How the rest of the program talks to the engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    messages: mpsc::UnboundedSender<Message>,
+    catalog: Arc<RwLock<Catalog>>,
+    store: Arc<dyn Store>,
+    status: Arc<Status>,
+}
+
+#[derive(Default)]
+struct Status {
+    draining: AtomicBool,
+    broken: AtomicBool,
+    ticked_at: AtomicU64,
+}
+
+/// Whether the engine can take events, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It is shutting down.
+    Draining,
+    /// Its store failed.
+    StoreBroken,
+    /// Its loop does not turn.
+    Stalled,
+}
+
+impl Handle {
+    /// Publishes events: returns when they and their deliveries are on disk.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, SubmitError> {
+        let project = submission.project;
+        let idempotency = submission.idempotency.clone();
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Submit { submission, reply }).map_err(|()| SubmitError::Draining)?;
+        match answer.await.map_err(|_| SubmitError::Draining)? {
+            Err(SubmitError::KeyTaken) => {
+                let Some(idempotency) = idempotency else { return Err(SubmitError::KeyTaken) };
+                let known = self.store.idempotency(project, idempotency.key);
+                known_answer(known, &idempotency.body)
+            }
+            result => result,
+        }
+    }
+
+    /// Carries out a command: returns when its effect is on disk.
+    pub async fn command(&self, command: Command) -> Result<Answer, CommandError> {
+        let mut tries = 0;
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.send(Message::Command { command: command.clone(), reply })
+                .map_err(|()| CommandError::Draining)?;
+            match answer.await.map_err(|_| CommandError::Draining)? {
+                Err(CommandError::Overtaken) if tries < COMMAND_TRIES_MAX => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// Projects and webhooks, as of the last commit. Not to be held across an await.
+    #[must_use]
+    pub fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it can take events.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let ticked = Mono(self.status.ticked_at.load(Ordering::Relaxed));
+        if self.status.broken.load(Ordering::Relaxed) {
+            Readiness::StoreBroken
+        } else if self.status.draining.load(Ordering::Relaxed) {
+            Readiness::Draining
+        } else if clock::mono().since(ticked) > TICK_AGE_MS_MAX {
+            Readiness::Stalled
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    /// Figures about the store.
+    pub fn stats(&self) -> Result<Stats, ReadError> {
+        self.store.stats()
+    }
+
+    /// Figures about the dispatcher.
+    pub async fn figures(&self) -> Option<Figures> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Figures { reply }).ok()?;
+        answer.await.ok()
+    }
+
+    /// Stops starting attempts; what is under way may end.
+    pub fn drain(&self) {
+        self.status.draining.store(true, Ordering::Relaxed);
+        // If the engine has ended already, nothing is under way.
+        let _ = self.send(Message::Drain);
+    }
+
+    fn send(&self, message: Message) -> Result<(), ()> {
+        self.messages.send(message).map_err(|_| ())
+    }
+}
+
+fn known_answer(
+    known: Result<Option<IdempotencyRecord>, ReadError>,
+    body: &[u8; 32],
+) -> Result<Accepted, SubmitError> {
+    match known {
+        Ok(Some(record)) if record.body == *body => {
+            Ok(Accepted { events: record.events, duplicate: true })
+        }
+        Ok(Some(_)) => Err(SubmitError::KeyConflict),
+        // It was there a moment ago: aged out, or damaged.
+        Ok(None) | Err(ReadError::Damaged { .. }) => Err(SubmitError::KeyTaken),
+        Err(error) => Err(SubmitError::Store(error.to_string().into())),
+    }
+}
+
+/// The engine's shell.
+pub struct Engine {
+    core: Core,
+    store: Arc<dyn Store>,
+    net: Arc<Net>,
+    messages: mpsc::UnboundedReceiver<Message>,
+    /// For those who report back.
+    sender: mpsc::UnboundedSender<Message>,
+    status: Arc<Status>,
+    deliver: bool,
+    attempts: tokio::task::JoinSet<()>,
+}
+
+impl Engine {
+    /// Reads the store and makes an engine; it runs when [`Engine::run`] does.
+    pub fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        net: Arc<Net>,
+        allow: AllowList,
+    ) -> Result<(Engine, Handle), StartError> {
+        let core = Core::recover(settings.core, &*store, allow, clock::random_u64(), clock::now())?;
+        let (sender, messages) = mpsc::unbounded_channel();
+        let status = Arc::new(Status::default());
+        status.ticked_at.store(clock::mono().0, Ordering::Relaxed);
+        let handle = Handle {
+            messages: sender.clone(),
+            catalog: core.catalog(),
+            store: Arc::clone(&store),
+            status: Arc::clone(&status),
+        };
+        let attempts = tokio::task::JoinSet::new();
+        let deliver = settings.deliver;
+        Ok((Engine { core, store, net, messages, sender, status, deliver, attempts }, handle))
+    }
+
+    /// Runs until it was told to drain and nothing is under way any more, or until `stop` says
+    /// that the time for draining is over, or until the store fails.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), EngineError> {
+        if !self.deliver {
+            self.core.hold();
+        }
+        self.apply(Message::Time);
+        loop {
+            let message = self.select(&mut stop).await;
+            let Some(message) = message else { break };
+            self.apply(message);
+            for _ in 1..MESSAGES_PER_TURN_MAX {
+                match self.messages.try_recv() {
+                    Ok(message) => self.apply(message),
+                    Err(_) => break,
+                }
+            }
+            self.core.flush();
+            self.perform();
+            self.status.ticked_at.store(clock::mono().0, Ordering::Relaxed);
+            if let Some(why) = self.core.broken() {
+                self.status.broken.store(true, Ordering::Relaxed);
+                return Err(EngineError::Store(why));
+            }
+            if self.core.is_drained() {
+                break;
+            }
+        }
+        // What is still under way is returned: its rows are on disk as they were.
+        self.attempts.shutdown().await;
+        Ok(())
+    }
+
+    /// The one place that waits. `None`: the time for draining is over.
+    async fn select(&mut self, stop: &mut watch::Receiver<bool>) -> Option<Message> {
+        let now = clock::now();
+        let wake = self.core.next_wake();
+        let wall_ms = wake.wall.map_or(SLEEP_MS_MAX, |at| at.since(now.wall));
+        let mono_ms = wake.mono.map_or(SLEEP_MS_MAX, |at| at.since(now.mono));
+        let sleep_ms = wall_ms.min(mono_ms).min(SLEEP_MS_MAX);
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => None,
+            message = self.messages.recv() => Some(message.unwrap_or(Message::Time)),
+            Some(_) = self.attempts.join_next(), if !self.attempts.is_empty() => Some(Message::Time),
+            () = clock::sleep(sleep_ms) => Some(Message::Time),
+        }
+    }
+
+    fn apply(&mut self, message: Message) {
+        self.core.apply(clock::now(), message);
+    }
+
+    /// The one place that acts.
+    fn perform(&mut self) {
+        while let Some(effect) = self.core.poll() {
+            let report = self.sender.clone();
+            match effect {
+                Effect::Commit { ticket, batch } => self.store.commit(
+                    batch,
+                    Box::new(move |result| tell(&report, Message::Committed { ticket, result })),
+                ),
+                Effect::Fetch { webhook, queue, after, rows } => {
+                    let store = Arc::clone(&self.store);
+                    tokio::task::spawn_blocking(move || {
+                        let page = store.due(webhook, queue, after, rows);
+                        if let Err(error) = &page {
+                            tracing::error!(%error, %webhook, "A lane's queue can't be read.");
+                        }
+                        let rows = page.ok().map(|page| (page.rows, page.more));
+                        tell(&report, Message::Fetched { webhook, queue, rows });
+                    });
+                }
+                Effect::Start(job) => {
+                    let store = Arc::clone(&self.store);
+                    let net = Arc::clone(&self.net);
+                    self.attempts.spawn(async move {
+                        tell(&report, perform::attempt(*job, store, net).await);
+                    });
+                }
+                Effect::Upkeep { keep_since, rows_max } => self.store.upkeep(
+                    keep_since,
+                    rows_max,
+                    Box::new(move |result| tell(&report, Message::UpkeepDone(result))),
+                ),
+            }
+        }
+    }
+}
+
+/// Reports to the loop. If it has ended, whoever reports is too late, and nothing is lost by it.
+fn tell(report: &mpsc::UnboundedSender<Message>, message: Message) {
+    let _ = report.send(message);
+}

@@ -1,1 +1,19 @@
-//! Being built.
+//! HTTP in: the server, its limits, who asks, and the routes.
+//!
+//! Owns the accept loop, connections, the limits on clients, bodies and responses, authentication
+//! before meaning, and the table of routes. Must never decide what a request means to a project:
+//! that is the engine's.
+
+pub mod api;
+pub mod auth;
+pub mod body;
+pub mod io;
+pub mod limits;
+mod manage;
+mod operator;
+mod ops;
+pub mod peer;
+mod publish;
+pub mod respond;
+mod route;
+pub mod server;

@@ -184,7 +184,7 @@ pub enum Output {
         probe: Probe,
     },
     /// Write a settlement; durability `Soon`.
-    Settle(Op),
+    Settle(Box<Op>),
     /// The target answered 410: disable the webhook and close its lane.
     Gone(WebhookId),
 }
@@ -333,6 +333,11 @@ impl Dispatcher {
             outputs: VecDeque::new(),
             chance: seed,
         }
+    }
+
+    /// Starts no attempt from now on. What is under way ends as it ends.
+    pub fn hold(&mut self) {
+        self.settings.in_flight_max = 0;
     }
 
     /// Takes one input.
@@ -491,7 +496,7 @@ impl Dispatcher {
             }
         }
         let op = self.settlement(now, &ended, verdict);
-        self.outputs.push_back(Output::Settle(op));
+        self.outputs.push_back(Output::Settle(Box::new(op)));
         if verdict == Verdict::Gone {
             self.outputs.push_back(Output::Gone(webhook));
         }
@@ -508,7 +513,8 @@ impl Dispatcher {
             target.breaker.probe_lost();
         }
         let ending = Ending::Failed(FailedReason::Damaged);
-        self.outputs.push_back(Output::Settle(finish(now, &row, row.attempts, ending, None)));
+        let op = finish(now, &row, row.attempts, ending, None);
+        self.outputs.push_back(Output::Settle(Box::new(op)));
         self.resume(now, id, webhook);
     }
 
@@ -718,7 +724,7 @@ impl Dispatcher {
                     lane.taken.insert(row.key.seq, None);
                     let ending = Ending::Failed(FailedReason::Expired);
                     let op = finish(now, &row, row.attempts, ending, None);
-                    self.outputs.push_back(Output::Settle(op));
+                    self.outputs.push_back(Output::Settle(Box::new(op)));
                 }
                 Choice::Ready(..) => {
                     self.due.cancel(webhook);
@@ -986,14 +992,6 @@ fn own_quota(limits: Limits, now: Mono) -> Option<Quota> {
 }
 
 fn finish(now: Now, row: &Pending, attempts: u32, ending: Ending, attempt: Option<Attempt>) -> Op {
-    let finished = Finished {
-        seq: row.key.seq,
-        event: row.event,
-        webhook: row.key.webhook,
-        attempts,
-        accepted: row.accepted,
-        finished: now.wall,
-        ending,
-    };
+    let finished = Finished { attempts, ..row.finished(ending, now.wall) };
     Op::Settle { queue: row.queue(), key: row.key, next: Next::Finished(finished), attempt }
 }

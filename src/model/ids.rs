@@ -92,6 +92,12 @@ impl Sequence {
         Sequence { last: last.0 }
     }
 
+    /// The last number that was given out.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        Seq(self.last)
+    }
+
     /// The next number. Never falls back, even when the wall clock does.
     pub fn next(&mut self, wall: Wall) -> Seq {
         self.last = Seq::at(wall).0.max(self.last + 1);

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod delivery;
+pub mod draft;
 pub mod event;
 pub mod ids;
 pub mod json;

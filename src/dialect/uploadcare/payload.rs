@@ -147,7 +147,7 @@ fn data_v05(data: &Json) -> Vec<u8> {
         .json("uuid", or_null(data, "uuid"))
         .json("is_image", or_null(data, "is_image"))
         .json("filename", or_null(data, "original_filename"))
-        .flag("is_stored", *or_null(data, "datetime_stored") != Json::Null)
+        .flag("is_stored", is_stored(data))
         .json("done", or_null(data, "size"))
         .json("file_id", or_null(data, "uuid"))
         .json("original_filename", or_null(data, "original_filename"));
@@ -166,6 +166,12 @@ fn data_v05(data: &Json) -> Vec<u8> {
         .json("total", or_null(data, "size"))
         .json("size", or_null(data, "size"))
         .end()
+}
+
+/// A publisher that still writes 0.5's own key is believed.
+fn is_stored(data: &Json) -> bool {
+    *or_null(data, "datetime_stored") != Json::Null
+        || *or_null(data, "is_stored") == Json::Bool(true)
 }
 
 /// `content_info.image`, or the key that it had before 0.7 where a publisher still writes that.

@@ -146,17 +146,29 @@ async fn old_connections_are_closed_without_being_asked_for() {
     assert_eq!(net.pool.len(), 0);
 }
 
+/// Sends every name to loopback.
+struct Home;
+
+impl Resolve for Home {
+    fn resolve<'a>(&'a self, _: &'a str, port: u16) -> Resolved<'a> {
+        Box::pin(std::future::ready(Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])))
+    }
+}
+
 /// What one project may reach, another may not: not even over a connection that is open already.
 #[tokio::test]
 async fn an_open_connection_lends_no_permission() {
-    let target = Target::answering(OK, Then::Again).await;
-    let net = net(NetConfig::default());
-    let allowed = || Request { allow: Arc::new(allow(&["127.0.0.1"])), ..post(&target.url()) };
-    assert_eq!(status_of(&net, allowed()).await, Outcome::Status(200));
-    assert_eq!(net.pool.len(), 1);
-    let response = net.attempt(post(&target.url())).await;
-    assert_failed(&response, Failure::AddressForbidden, "another project");
-    assert!(response.refused.expect("told why").to_string().contains("loopback"));
-    assert_eq!(status_of(&net, allowed()).await, Outcome::Status(200));
-    assert_eq!(target.accepted(), 1, "and its owner still has the connection");
+    for host in ["127.0.0.1", "hook.example.com"] {
+        let target = Target::answering(OK, Then::Again).await;
+        let url = format!("http://{host}:{}/", target.address.port());
+        let net = Net::new(NetConfig::default(), Arc::new(Home)).expect("sound");
+        let allowed = || Request { allow: Arc::new(allow(&["127.0.0.1"])), ..post(&url) };
+        assert_eq!(status_of(&net, allowed()).await, Outcome::Status(200));
+        assert_eq!(net.pool.len(), 1);
+        let response = net.attempt(post(&url)).await;
+        assert_failed(&response, Failure::AddressForbidden, "another project");
+        assert!(response.refused.expect("told why").to_string().contains("loopback"));
+        assert_eq!(status_of(&net, allowed()).await, Outcome::Status(200));
+        assert_eq!(target.accepted(), 1, "and its owner still has the connection");
+    }
 }

@@ -1,0 +1,770 @@
+//! The core: messages in, effects out.
+//!
+//! Owns everything that the engine knows: the catalog, the dispatcher, the numbers, what is being
+//! committed and who waits for it. Must never wait, read a clock or touch a socket or a disk (but
+//! for the one read of the store when it recovers): so a test or a simulation can be its shell.
+//!
+//! The order of things: a batch is handed out as [`Effect::Commit`], and only when its
+//! [`Message::Committed`] comes back are the catalog changed, the lanes told and the asker
+//! answered. Two commands can be under way at once; the preconditions of their batches settle who
+//! was first. Between the hand-out of a batch that closes a lane and its commit, new events pass
+//! that lane by.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::HeaderValue;
+use tokio::sync::oneshot;
+
+use super::StartError;
+use super::cache::{Cached, EventCache};
+use super::command::{self, Answer, Change, Command, CommandError, Tested};
+use super::submit::{Accepted, Plan, Planned, Submission, SubmitError};
+use crate::logic::address::AllowList;
+use crate::logic::batch::{AcceptedEvent, Batch, Durability, Next, Op};
+use crate::logic::catalog::Catalog;
+use crate::logic::dispatcher::{
+    self, Dispatcher, Ended, Figures, Input, LaneSpec, Output, Probe, Settled, TargetLimits, Wake,
+};
+use crate::logic::verdict;
+use crate::model::attempt::Attempt;
+use crate::model::delivery::{Pending, Queue, QueueKey};
+use crate::model::event::{Event, Source};
+use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, mix};
+use crate::model::project::Project;
+use crate::model::target::Origin;
+use crate::model::time::{MINUTE_MS, Now, Wall};
+use crate::model::webhook::{Webhook, WebhookState};
+use crate::net::Response;
+use crate::store::{CommitError, Store, Upkeep};
+
+/// How long one step of upkeep may hold the writer, in rows.
+const UPKEEP_ROWS_MAX: usize = 5_000;
+/// How long to the next look at what has aged out.
+const UPKEEP_INTERVAL_MS: u64 = MINUTE_MS;
+
+/// What the core is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Limits of the dispatcher.
+    pub dispatcher: dispatcher::Settings,
+    /// What the operator set for single targets.
+    pub targets: BTreeMap<Origin, TargetLimits>,
+    /// How long finished deliveries, attempts and payloads are kept.
+    pub retention_ms: u64,
+    /// What deliveries call themselves.
+    pub user_agent: HeaderValue,
+}
+
+/// What the core is told.
+pub enum Message {
+    /// Time has passed.
+    Time,
+    /// Events are published.
+    Submit {
+        /// Which.
+        submission: Submission,
+        /// Who waits.
+        reply: oneshot::Sender<Result<Accepted, SubmitError>>,
+    },
+    /// Something is to be done.
+    Command {
+        /// What.
+        command: Command,
+        /// Who waits.
+        reply: oneshot::Sender<Result<Answer, CommandError>>,
+    },
+    /// A batch's fate is known.
+    Committed {
+        /// Which.
+        ticket: u64,
+        /// Its fate.
+        result: Result<(), CommitError>,
+    },
+    /// Rows were read, or not.
+    Fetched {
+        /// Of which lane.
+        webhook: WebhookId,
+        /// Of which of its queues.
+        queue: Queue,
+        /// The rows, and whether there are more.
+        rows: Option<(Vec<Pending>, bool)>,
+    },
+    /// An attempt ended.
+    Ended(Box<AttemptEnd>),
+    /// A delivery can't be attempted: its event is damaged.
+    Unsendable(Pending),
+    /// A step of upkeep is done.
+    UpkeepDone(Result<Upkeep, CommitError>),
+    /// Somebody wants figures.
+    Figures {
+        /// Who.
+        reply: oneshot::Sender<Figures>,
+    },
+    /// No more attempts may start, and no more events come in.
+    Drain,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub struct AttemptEnd {
+    /// The delivery, as it was started.
+    pub row: Pending,
+    /// Whose probe it was.
+    pub probe: Probe,
+    /// When it was started.
+    pub started: Wall,
+    /// The delivery's id, if it got so far.
+    pub delivery: Option<DeliveryId>,
+    /// What came of it.
+    pub response: Response,
+}
+
+/// What the core wants done.
+pub enum Effect {
+    /// Commit a batch, and report.
+    Commit {
+        /// To report by.
+        ticket: u64,
+        /// What.
+        batch: Batch,
+    },
+    /// Read rows, and report.
+    Fetch {
+        /// Of which lane.
+        webhook: WebhookId,
+        /// Of which of its queues.
+        queue: Queue,
+        /// After which key.
+        after: Option<QueueKey>,
+        /// At most so many.
+        rows: usize,
+    },
+    /// Make an attempt, and report.
+    Start(Box<Job>),
+    /// Make a step of upkeep, and report.
+    Upkeep {
+        /// What is older may go.
+        keep_since: Wall,
+        /// At most so many rows.
+        rows_max: usize,
+    },
+}
+
+/// An attempt to be made.
+#[derive(Debug)]
+pub struct Job {
+    /// The delivery.
+    pub row: Pending,
+    /// Whose probe it is.
+    pub probe: Probe,
+    /// The webhook as it is now.
+    pub webhook: Arc<Webhook>,
+    /// Its project.
+    pub project: Arc<Project>,
+    /// What the address check lets through for the project.
+    pub allow: Arc<AllowList>,
+    /// The event, if it is in memory.
+    pub event: Option<Arc<Cached>>,
+    /// What the request calls itself.
+    pub user_agent: HeaderValue,
+}
+
+/// What happens when a batch was committed.
+enum After {
+    Accept {
+        reply: Option<oneshot::Sender<Result<Accepted, SubmitError>>>,
+        accepted: Vec<AcceptedEvent>,
+        events: Vec<Arc<Event>>,
+        rows: Vec<Pending>,
+    },
+    Change {
+        reply: Option<oneshot::Sender<Result<Answer, CommandError>>>,
+        change: Box<Change>,
+    },
+    Settle(Vec<Settled>),
+    Token(oneshot::Sender<Result<Answer, CommandError>>),
+}
+
+/// The core.
+pub struct Core {
+    settings: Settings,
+    catalog: Arc<RwLock<Catalog>>,
+    allows: BTreeMap<ProjectId, Arc<AllowList>>,
+    no_allow: Arc<AllowList>,
+    dispatcher: Dispatcher,
+    sequence: Sequence,
+    cache: EventCache,
+    after: BTreeMap<u64, After>,
+    next_ticket: u64,
+    project_id_max: u32,
+    webhook_id_max: u32,
+    /// Lanes whose closing is being committed, and how often.
+    closing: BTreeMap<WebhookId, u32>,
+    settle_ops: Vec<Op>,
+    settled: Vec<Settled>,
+    tests: BTreeMap<Seq, oneshot::Sender<Result<Answer, CommandError>>>,
+    upkeep_running: bool,
+    upkeep_soon: bool,
+    upkeep_at: Wall,
+    effects: VecDeque<Effect>,
+    chance: u64,
+    held: bool,
+    draining: bool,
+    broken: Option<Arc<str>>,
+}
+
+impl Core {
+    /// Reads the store: projects, webhooks, and which lanes have work; no delivery is read.
+    pub fn recover(
+        settings: Settings,
+        store: &dyn Store,
+        no_allow: AllowList,
+        seed: u64,
+        now: Now,
+    ) -> Result<Core, StartError> {
+        let loaded = store.load()?;
+        let dispatcher =
+            Dispatcher::new(settings.dispatcher, settings.targets.clone(), mix(seed ^ 1));
+        let mut core = Core {
+            settings,
+            catalog: Arc::new(RwLock::new(Catalog::default())),
+            allows: BTreeMap::new(),
+            no_allow: Arc::new(no_allow),
+            dispatcher,
+            sequence: Sequence::after(loaded.seq_max),
+            cache: EventCache::default(),
+            after: BTreeMap::new(),
+            next_ticket: 0,
+            project_id_max: loaded.project_id_max,
+            webhook_id_max: loaded.webhook_id_max,
+            closing: BTreeMap::new(),
+            settle_ops: Vec::new(),
+            settled: Vec::new(),
+            tests: BTreeMap::new(),
+            upkeep_running: false,
+            upkeep_soon: false,
+            upkeep_at: now.wall,
+            effects: VecDeque::new(),
+            chance: seed,
+            held: false,
+            draining: false,
+            broken: None,
+        };
+        for project in loaded.projects {
+            core.put_project(project);
+        }
+        let mut orphans = Vec::new();
+        for webhook in loaded.webhooks {
+            if webhook.listener.is_some() {
+                orphans.push(Arc::new(webhook));
+            } else {
+                core.put_webhook(now, webhook);
+            }
+        }
+        for queue in [Queue::Fresh, Queue::Retry] {
+            let lanes = store.lanes(queue)?;
+            core.dispatch(now, Input::Recovered(queue, lanes));
+        }
+        if !orphans.is_empty() {
+            // Their sessions ended with the process before.
+            let change = command::delete(&orphans, core.sequence.last(), now.wall);
+            core.commit_change(change, None);
+        }
+        Ok(core)
+    }
+
+    /// Projects and webhooks, as of the last commit.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<RwLock<Catalog>> {
+        Arc::clone(&self.catalog)
+    }
+
+    /// Lets no attempt start.
+    pub fn hold(&mut self) {
+        self.held = true;
+        self.dispatcher.hold();
+    }
+
+    /// Takes one message.
+    pub fn apply(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Time => self.dispatch(now, Input::Time),
+            Message::Submit { submission, reply } => self.submit(now, submission, reply),
+            Message::Command { command, reply } => self.command(now, command, reply),
+            Message::Committed { ticket, result } => self.committed(now, ticket, result),
+            Message::Fetched { webhook, queue, rows } => {
+                self.dispatch(now, Input::Fetched { webhook, queue, rows });
+            }
+            Message::Ended(end) => self.ended(now, *end),
+            Message::Unsendable(row) => {
+                if let Some(reply) = self.tests.remove(&row.key.seq) {
+                    answer(reply, Err(CommandError::NotFound));
+                }
+                self.dispatch(now, Input::Unsendable(row));
+            }
+            Message::UpkeepDone(result) => self.upkeep_done(now, result),
+            Message::Figures { reply } => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.dispatcher.figures());
+            }
+            Message::Drain => {
+                self.draining = true;
+                self.hold();
+            }
+        }
+        self.upkeep(now);
+    }
+
+    /// Hands out the settlements of this turn as one batch.
+    pub fn flush(&mut self) {
+        if self.settle_ops.is_empty() {
+            return;
+        }
+        let ops = std::mem::take(&mut self.settle_ops);
+        let settled = std::mem::take(&mut self.settled);
+        let batch = Batch { expect: Vec::new(), ops, durability: Durability::Soon };
+        self.commit(batch, After::Settle(settled));
+    }
+
+    /// What is to be done next, if anything.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to call again if nothing else happens.
+    #[must_use]
+    pub fn next_wake(&self) -> Wake {
+        let wake = self.dispatcher.next_wake();
+        let upkeep = (!self.upkeep_running).then_some(self.upkeep_at);
+        let wall = [wake.wall, upkeep].into_iter().flatten().min();
+        Wake { wall, mono: wake.mono }
+    }
+
+    /// Why the store failed, if it did.
+    #[must_use]
+    pub fn broken(&self) -> Option<Arc<str>> {
+        self.broken.clone()
+    }
+
+    /// Whether it drains, and nothing is under way any more.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.draining
+            && self.after.is_empty()
+            && self.settle_ops.is_empty()
+            && self.dispatcher.figures().in_flight == 0
+    }
+
+    fn submit(
+        &mut self,
+        now: Now,
+        submission: Submission,
+        reply: oneshot::Sender<Result<Accepted, SubmitError>>,
+    ) {
+        let planned = if self.draining {
+            Err(SubmitError::Draining)
+        } else {
+            self.plan(now, |plan| plan.publish(submission))
+        };
+        match planned {
+            Ok(planned) => {
+                let Planned { batch, events, rows, accepted } = planned;
+                self.commit(batch, After::Accept { reply: Some(reply), accepted, events, rows });
+            }
+            Err(error) => answer(reply, Err(error)),
+        }
+    }
+
+    fn plan<T>(&mut self, now: Now, with: impl FnOnce(Plan<'_>) -> T) -> T {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let (chance, closing) = (&mut self.chance, &self.closing);
+        let mut draw = || {
+            *chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            mix(*chance)
+        };
+        with(Plan {
+            catalog: &catalog,
+            sequence: &mut self.sequence,
+            now: now.wall,
+            chance: &mut draw,
+            stops: &|id| closing.contains_key(&id),
+        })
+    }
+
+    fn command(
+        &mut self,
+        now: Now,
+        command: Command,
+        reply: oneshot::Sender<Result<Answer, CommandError>>,
+    ) {
+        if self.draining {
+            return answer(reply, Err(CommandError::Draining));
+        }
+        match command {
+            Command::PutOperatorToken(hash) => {
+                let ops = vec![Op::PutOperatorToken(hash)];
+                let batch = Batch { expect: Vec::new(), ops, durability: Durability::Now };
+                self.commit(batch, After::Token(reply));
+            }
+            Command::TestWebhook { project, id, event } => {
+                self.test(now, project, id, *event, reply);
+            }
+            command => match self.change(now, command) {
+                Ok(change) => self.commit_change(change, Some(reply)),
+                Err(error) => answer(reply, Err(error)),
+            },
+        }
+    }
+
+    fn change(&mut self, now: Now, command: Command) -> Result<Change, CommandError> {
+        let catalog = Arc::clone(&self.catalog);
+        let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let own = |project: ProjectId, id: WebhookId| {
+            let webhook = catalog.webhook(id).filter(|webhook| webhook.project == project);
+            webhook.cloned().ok_or(CommandError::NotFound)
+        };
+        // Closing a lane up to the last number covers all that was planned before.
+        let last = self.sequence.last();
+        match command {
+            Command::CreateWebhook { project, draft, listener } => {
+                let next = WebhookId::new(self.webhook_id_max + 1).ok_or(CommandError::NoId)?;
+                let change = command::create(&catalog, next, project, draft, listener, now.wall)?;
+                self.webhook_id_max = next.get();
+                Ok(change)
+            }
+            Command::UpdateWebhook { project, id, patch } => {
+                Ok(command::update(&*own(project, id)?, patch, last, now.wall))
+            }
+            Command::DeleteWebhook { project, id } => {
+                Ok(command::delete(&[own(project, id)?], last, now.wall))
+            }
+            Command::Unsubscribe { project, target_url, event } => {
+                let of_target: Vec<Arc<Webhook>> = catalog
+                    .webhooks_of(project)
+                    .filter(|webhook| crate::dialect::is_uploadcare(webhook.format))
+                    .filter(|webhook| webhook.target_url.as_str() == target_url)
+                    .filter(|webhook| {
+                        event.as_deref().is_none_or(|event| {
+                            webhook.events.iter().any(|own| own.as_str() == event)
+                        })
+                    })
+                    .cloned()
+                    .collect();
+                Ok(command::delete(&of_target, last, now.wall))
+            }
+            Command::PauseWebhook { project, id } => command::pause(&*own(project, id)?, now.wall),
+            Command::ResumeWebhook { project, id } => {
+                command::resume(&*own(project, id)?, now.wall)
+            }
+            Command::PutProject(draft) => {
+                let free = ProjectId::new(self.project_id_max + 1);
+                let change = command::put_project(&catalog, draft, free, now.wall)?;
+                let id = change.project.as_ref().map_or(0, |project| project.id.get());
+                self.project_id_max = self.project_id_max.max(id);
+                Ok(change)
+            }
+            Command::TestWebhook { .. } | Command::PutOperatorToken(_) => Ok(Change::default()),
+        }
+    }
+
+    fn test(
+        &mut self,
+        now: Now,
+        project: ProjectId,
+        id: WebhookId,
+        event: crate::source::native::NewEvent,
+        reply: oneshot::Sender<Result<Answer, CommandError>>,
+    ) {
+        let catalog = Arc::clone(&self.catalog);
+        let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(webhook) = catalog.webhook(id).filter(|webhook| webhook.project == project) else {
+            return answer(reply, Err(CommandError::NotFound));
+        };
+        if webhook.state != WebhookState::Active || self.closing.contains_key(&id) {
+            return answer(reply, Err(CommandError::NotSending(webhook.state.as_str())));
+        }
+        let submission =
+            Submission { project, events: vec![event], idempotency: None, source: Source::Test };
+        match self.plan(now, |plan| plan.publish_to(submission, webhook)) {
+            Ok(Planned { batch, events, rows, accepted }) => {
+                if let Some(row) = rows.first() {
+                    self.tests.insert(row.key.seq, reply);
+                }
+                self.commit(batch, After::Accept { reply: None, accepted, events, rows });
+            }
+            Err(error) => answer(reply, Err(CommandError::Store(error.to_string().into()))),
+        }
+    }
+
+    fn commit_change(
+        &mut self,
+        change: Change,
+        reply: Option<oneshot::Sender<Result<Answer, CommandError>>>,
+    ) {
+        for (webhook, _, _) in &change.closes {
+            *self.closing.entry(*webhook).or_default() += 1;
+        }
+        let batch = change.batch();
+        self.commit(batch, After::Change { reply, change: Box::new(change) });
+    }
+
+    fn commit(&mut self, batch: Batch, after: After) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.after.insert(ticket, after);
+        self.effects.push_back(Effect::Commit { ticket, batch });
+    }
+
+    fn committed(&mut self, now: Now, ticket: u64, result: Result<(), CommitError>) {
+        let Some(after) = self.after.remove(&ticket) else { return };
+        if let Err(CommitError::Broken(why)) = &result {
+            self.broken = Some(Arc::clone(why));
+        }
+        match after {
+            After::Accept { reply, accepted, events, rows } => {
+                let result = result.map_err(|error| match error {
+                    CommitError::Refused(_) => SubmitError::KeyTaken,
+                    error => SubmitError::Store(error.to_string().into()),
+                });
+                let accepted = result.map(|()| {
+                    for event in events {
+                        self.cache.put(event);
+                    }
+                    Accepted { events: accepted, duplicate: false }
+                });
+                let is_accepted = accepted.is_ok();
+                if let Some(reply) = reply {
+                    answer(reply, accepted);
+                }
+                if is_accepted {
+                    self.dispatch(now, Input::Arrived(rows));
+                }
+            }
+            After::Settle(settled) => {
+                if result.is_ok() {
+                    self.dispatch(now, Input::Settled(settled));
+                }
+            }
+            After::Token(reply) => {
+                let result = result.map(|()| Answer::Done);
+                answer(
+                    reply,
+                    result.map_err(|error| CommandError::Store(error.to_string().into())),
+                );
+            }
+            After::Change { reply, change } => self.changed(now, *change, result, reply),
+        }
+    }
+
+    fn changed(
+        &mut self,
+        now: Now,
+        mut change: Change,
+        result: Result<(), CommitError>,
+        reply: Option<oneshot::Sender<Result<Answer, CommandError>>>,
+    ) {
+        for (webhook, _, _) in &change.closes {
+            if let Some(times) = self.closing.get_mut(webhook) {
+                *times -= 1;
+                if *times == 0 {
+                    self.closing.remove(webhook);
+                }
+            }
+        }
+        let error = match result {
+            Ok(()) => None,
+            Err(CommitError::Refused(i)) if i < change.expect.len() => {
+                Some(change.expect.swap_remove(i).1)
+            }
+            Err(error) => Some(CommandError::Store(error.to_string().into())),
+        };
+        if let Some(error) = error {
+            match reply {
+                Some(reply) => answer(reply, Err(error)),
+                // The engine's own change was overtaken: look again at what is there now.
+                None => self.disable_again(now, &change),
+            }
+            return;
+        }
+        let mut result = Answer::Done;
+        for (webhook, upto, ending) in change.closes {
+            self.dispatch(now, Input::LaneClosed { webhook, upto, ending });
+            self.upkeep_soon = true;
+        }
+        for id in change.removes {
+            self.write_catalog(|catalog| catalog.remove_webhook(id));
+            self.dispatch(now, Input::LaneRemoved(id));
+        }
+        for webhook in change.puts {
+            result = Answer::Webhook(self.put_webhook(now, webhook));
+        }
+        if let Some(project) = change.project {
+            result = Answer::Project(self.put_project(project));
+        }
+        if let Some(reply) = reply {
+            answer(reply, Ok(result));
+        }
+    }
+
+    fn disable_again(&mut self, now: Now, change: &Change) {
+        for webhook in &change.puts {
+            self.disable(now, webhook.id);
+        }
+    }
+
+    fn put_webhook(&mut self, now: Now, webhook: Webhook) -> Arc<Webhook> {
+        let id = webhook.id;
+        self.webhook_id_max = self.webhook_id_max.max(id.get());
+        let spec = LaneSpec {
+            webhook: id,
+            origin: webhook.target_url.origin().clone(),
+            limits: webhook.limits,
+            runs: webhook.state == WebhookState::Active,
+            paused_total_ms: webhook.paused_ms(now.wall),
+        };
+        let shown = Arc::new(webhook.clone());
+        self.write_catalog(|catalog| catalog.put_webhook(webhook));
+        self.dispatch(now, Input::Lane(spec));
+        shown
+    }
+
+    fn put_project(&mut self, project: Project) -> Arc<Project> {
+        self.project_id_max = self.project_id_max.max(project.id.get());
+        match AllowList::parse(&project.settings.allow) {
+            Ok(allow) => {
+                self.allows.insert(project.id, Arc::new(allow));
+            }
+            Err(error) => {
+                // It was checked when it was set; a rule that can't be read allows nothing.
+                tracing::error!(project = %project.id, %error, "A project's allow list is unusable.");
+                self.allows.remove(&project.id);
+            }
+        }
+        let shown = Arc::new(project.clone());
+        self.write_catalog(|catalog| catalog.put_project(project));
+        shown
+    }
+
+    fn write_catalog<T>(&self, change: impl FnOnce(&mut Catalog) -> T) -> T {
+        change(&mut self.catalog.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn ended(&mut self, now: Now, end: AttemptEnd) {
+        let retry_after = end
+            .response
+            .retry_after
+            .as_deref()
+            .and_then(|text| verdict::retry_after(text, now.wall));
+        let ended = Ended {
+            row: end.row,
+            probe: end.probe,
+            started: end.started,
+            outcome: end.response.outcome,
+            retry_after,
+            address: end.response.address,
+            phases: end.response.phases,
+        };
+        if let Some(reply) = self.tests.remove(&end.row.key.seq) {
+            let tested = end.delivery.map(|delivery| {
+                let attempt = Attempt {
+                    number: end.row.attempts + 1,
+                    started: end.started,
+                    address: ended.address,
+                    phases: ended.phases,
+                    outcome: ended.outcome,
+                    next_due: None,
+                };
+                Answer::Tested(Box::new(Tested { delivery, attempt, body: end.response.body }))
+            });
+            answer(reply, tested.ok_or(CommandError::NotFound));
+        }
+        self.dispatch(now, Input::Ended(ended));
+    }
+
+    /// Tells the dispatcher, and takes what it wants done.
+    fn dispatch(&mut self, now: Now, input: Input) {
+        self.dispatcher.handle(now, input);
+        while let Some(output) = self.dispatcher.poll() {
+            match output {
+                Output::Fetch { webhook, queue, after, rows } => {
+                    self.effects.push_back(Effect::Fetch { webhook, queue, after, rows });
+                }
+                Output::Start { row, probe } => self.start(row, probe),
+                Output::Settle(op) => self.settle(*op),
+                Output::Gone(webhook) => self.disable(now, webhook),
+            }
+        }
+    }
+
+    fn start(&mut self, row: Pending, probe: Probe) {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let webhook = catalog.webhook(row.key.webhook).cloned();
+        let project =
+            webhook.as_ref().and_then(|webhook| catalog.project(webhook.project)).cloned();
+        // A lane without its webhook does not run.
+        let (Some(webhook), Some(project)) = (webhook, project) else { return };
+        let allow = self.allows.get(&project.id).unwrap_or(&self.no_allow);
+        let job = Job {
+            row,
+            probe,
+            webhook,
+            project,
+            allow: Arc::clone(allow),
+            event: self.cache.get(row.event),
+            user_agent: self.settings.user_agent.clone(),
+        };
+        self.effects.push_back(Effect::Start(Box::new(job)));
+    }
+
+    fn settle(&mut self, op: Op) {
+        if let Op::Settle { queue, key, next, .. } = &op {
+            let again = match next {
+                Next::Pending(row) => Some(*row),
+                Next::Finished(_) => None,
+            };
+            self.settled.push(Settled { queue: *queue, key: *key, again });
+        }
+        self.settle_ops.push(op);
+    }
+
+    fn disable(&mut self, now: Now, id: WebhookId) {
+        let catalog = Arc::clone(&self.catalog);
+        let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(webhook) = catalog.webhook(id)
+            && webhook.is_active()
+        {
+            tracing::warn!(webhook = %id, "The target answered 410 Gone; the webhook is disabled.");
+            let change = command::gone(webhook, self.sequence.last(), now.wall);
+            self.commit_change(change, None);
+        }
+    }
+
+    fn upkeep(&mut self, now: Now) {
+        let is_due = self.upkeep_soon || now.wall >= self.upkeep_at;
+        if self.upkeep_running || !is_due || self.draining {
+            return;
+        }
+        self.upkeep_running = true;
+        self.upkeep_soon = false;
+        let keep_since = Wall(now.wall.0.saturating_sub(self.settings.retention_ms));
+        self.effects.push_back(Effect::Upkeep { keep_since, rows_max: UPKEEP_ROWS_MAX });
+    }
+
+    fn upkeep_done(&mut self, now: Now, result: Result<Upkeep, CommitError>) {
+        self.upkeep_running = false;
+        match result {
+            Ok(done) => {
+                self.upkeep_soon |= done.more;
+                self.upkeep_at = now.wall.plus(UPKEEP_INTERVAL_MS);
+            }
+            Err(CommitError::Broken(why)) => self.broken = Some(why),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Answers whoever asked, if still there: a publisher that hung up has its events all the same.
+fn answer<T>(reply: oneshot::Sender<T>, result: T) {
+    let _ = reply.send(result);
+}

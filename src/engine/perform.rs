@@ -1,0 +1,129 @@
+//! One attempt: load the event, render it, sign it, send it.
+//!
+//! Owns the order of these steps and the headers that are ours. Must never judge an outcome, and
+//! never change a byte between signing and sending.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+
+use super::cache::Cached;
+use super::core::{AttemptEnd, Job, Message};
+use crate::clock;
+use crate::dialect;
+use crate::logic::sign;
+use crate::model::attempt::{Failure, Outcome, Phases};
+use crate::model::ids::DeliveryId;
+use crate::net::{Net, Request, Response};
+use crate::store::{ReadError, Store};
+
+/// Makes the attempt and says how it ended.
+pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> Message {
+    let cached = match load(&job, store).await {
+        Ok(cached) => cached,
+        Err(Loss::Damaged) => {
+            tracing::error!(
+                webhook = %job.webhook.id,
+                "An event is damaged or gone; its delivery failed."
+            );
+            return Message::Unsendable(job.row);
+        }
+        Err(Loss::Unreadable) => return ended(job, now_failed(Failure::OutOfResources), None),
+    };
+    let id = cached.event.id.delivery(job.row.key.seq);
+    let started = clock::now().wall;
+    let response = match request(&job, &cached, &id, started.unix_seconds()) {
+        Some(request) => net.attempt(request).await,
+        None => now_failed(Failure::RequestInvalid),
+    };
+    let mut end = ended(job, response, Some(id));
+    if let Message::Ended(end) = &mut end {
+        end.started = started;
+    }
+    end
+}
+
+enum Loss {
+    Damaged,
+    Unreadable,
+}
+
+async fn load(job: &Job, store: Arc<dyn Store>) -> Result<Arc<Cached>, Loss> {
+    if let Some(cached) = &job.event {
+        return Ok(Arc::clone(cached));
+    }
+    let seq = job.row.event;
+    let read = tokio::task::spawn_blocking(move || store.event(seq)).await;
+    match read {
+        Ok(Ok(Some(event))) => Ok(Arc::new(Cached::new(event))),
+        Ok(Ok(None) | Err(ReadError::Damaged { .. })) => Err(Loss::Damaged),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "An event can't be read.");
+            Err(Loss::Unreadable)
+        }
+        Err(_) => Err(Loss::Unreadable),
+    }
+}
+
+/// The request as it will be sent; `None` if it can't be: what is stored is no payload.
+fn request(job: &Job, cached: &Cached, id: &DeliveryId, timestamp_s: u64) -> Option<Request> {
+    let webhook = &job.webhook;
+    let shared = cached.shared(webhook.format).ok()?;
+    let body = dialect::body(&shared, webhook, &job.project.public_key);
+    let signed = sign::signatures(
+        webhook.secret.as_ref(),
+        webhook.next_secret.as_ref(),
+        id,
+        timestamp_s,
+        &body,
+    );
+    let ours = [
+        ("postrider-event", cached.event.id.to_string()),
+        ("postrider-webhook", webhook.id.to_string()),
+        ("postrider-attempt", (job.row.attempts + 1).to_string()),
+        ("postrider-sequence", job.row.key.seq.0.to_string()),
+    ];
+    let mut headers = vec![
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::ACCEPT, HeaderValue::from_static("*/*")),
+        (header::USER_AGENT, job.user_agent.clone()),
+    ];
+    for (name, value) in signed.into_iter().chain(ours) {
+        headers.push((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?));
+    }
+    for (name, value) in &webhook.headers {
+        headers.push((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
+    }
+    Some(Request {
+        origin: webhook.target_url.origin().clone(),
+        path_and_query: webhook.target_url.path_and_query().to_owned(),
+        headers,
+        body: Bytes::from(body),
+        allow: Arc::clone(&job.allow),
+        listener: webhook.listener,
+    })
+}
+
+fn now_failed(failure: Failure) -> Response {
+    Response {
+        outcome: Outcome::Failure(failure),
+        address: None,
+        phases: Phases::default(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        body_truncated: false,
+        retry_after: None,
+        refused: None,
+    }
+}
+
+fn ended(job: Job, response: Response, delivery: Option<DeliveryId>) -> Message {
+    Message::Ended(Box::new(AttemptEnd {
+        row: job.row,
+        probe: job.probe,
+        started: clock::now().wall,
+        delivery,
+        response,
+    }))
+}

@@ -1,0 +1,203 @@
+//! `/projects/` and `/listen/`: the operator's part, by control socket or operator token.
+//!
+//! Owns projects as the operator sees them, and the sessions of `listen`. Must never show a secret
+//! key but once, to whoever made it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Response, StatusCode, header};
+
+use super::api::{Api, command_error};
+use super::body::Body;
+use super::respond::{self, JSON};
+use crate::clock;
+use crate::dialect::body::{Field, Fields};
+use crate::dialect::object::{Object, array};
+use crate::dialect::uploadcare::decode;
+use crate::dialect::uploadcare::encode;
+use crate::dialect::uploadcare::headers::View;
+use crate::engine::Handle;
+use crate::engine::command::{Answer, Command};
+use crate::model::draft::ProjectDraft;
+use crate::model::event::EventName;
+use crate::model::ids::{ProjectId, WebhookId};
+use crate::model::project::{NAME_CHARS_MAX, Project, ProjectSettings};
+use crate::model::secret::Secret;
+
+/// Bytes of a generated public key, written as twice as many hexadecimal digits.
+const PUBLIC_KEY_BYTES: usize = 10;
+/// Bytes of a generated secret key.
+const SECRET_KEY_BYTES: usize = 10;
+/// Most events of one `listen` session.
+const LISTEN_EVENTS_MAX: usize = 64;
+/// Parts of a session's answer that may wait for its client.
+const LISTEN_PARTS_MAX: usize = 4;
+
+/// A project of its own, with fresh keys.
+#[must_use]
+pub fn fresh_project(id: Option<ProjectId>, name: &str) -> ProjectDraft {
+    ProjectDraft {
+        id,
+        name: name.to_owned(),
+        public_key: random_hex::<PUBLIC_KEY_BYTES>(),
+        secret_keys: vec![Secret::new(random_hex::<SECRET_KEY_BYTES>())],
+        settings: ProjectSettings::default(),
+    }
+}
+
+/// Random bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn random_hex<const N: usize>() -> String {
+    let mut bytes = [0; N];
+    clock::fill_random(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn find_project(api: &Api, name: &str) -> Option<Arc<Project>> {
+    let catalog = api.handle.catalog();
+    let by_id = ProjectId::parse(name).and_then(|id| catalog.project(id));
+    by_id.or_else(|| catalog.project_by_public_key(name)).cloned()
+}
+
+pub(super) fn list_projects(api: &Api) -> Response<Body> {
+    let catalog = api.handle.catalog();
+    let projects = catalog.projects().map(|project| {
+        let webhooks = catalog.webhooks_count(project.id);
+        object(project).number("webhooks", webhooks as u64).end()
+    });
+    respond::bytes(StatusCode::OK, JSON, array(projects))
+}
+
+pub(super) fn show_project(project: &Project) -> Response<Body> {
+    respond::bytes(StatusCode::OK, JSON, object(project).end())
+}
+
+pub(super) async fn create_project(api: &Api, parts: &Parts, body: &[u8]) -> Response<Body> {
+    let fields = match fields(parts, body) {
+        Ok(fields) => fields,
+        Err(response) => return response,
+    };
+    let name = fields.given("name").and_then(Field::as_text).unwrap_or("project").to_owned();
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+        let text = format!("A name has 1 to {NAME_CHARS_MAX} characters.");
+        return field_error("name", &text);
+    }
+    let id = match fields.given("id") {
+        None => None,
+        Some(field) => match field.as_u32().and_then(ProjectId::new) {
+            Some(id) if api.handle.catalog().project(id).is_some() => {
+                return field_error("id", &format!("There is a project {id} already."));
+            }
+            Some(id) => Some(id),
+            None => {
+                let text = format!("{} is no id: 1 to 2147483647.", field.shown());
+                return field_error("id", &text);
+            }
+        },
+    };
+    match api.handle.command(Command::PutProject(fresh_project(id, &name))).await {
+        Ok(Answer::Project(project)) => {
+            // The one time that it is shown.
+            let secret = project.secret_keys.first().map(Secret::expose);
+            let object = object(&project).text_or_null("secret_key", secret);
+            respond::bytes(StatusCode::CREATED, JSON, object.end())
+        }
+        Ok(_) => respond::no_content(),
+        Err(error) => command_error(&error, JSON),
+    }
+}
+
+/// Makes the webhooks of a `listen` session. They live as long as the answer does: when the client
+/// goes, however it goes, they are deleted.
+pub(super) async fn listen(api: &Api, parts: &Parts, body: &[u8]) -> Response<Body> {
+    let fields = match fields(parts, body) {
+        Ok(fields) => fields,
+        Err(response) => return response,
+    };
+    let text = |name: &str| fields.given(name).and_then(Field::as_text).unwrap_or_default();
+    let Some(project) = find_project(api, text("project")) else {
+        return field_error("project", "There is no such project.");
+    };
+    let Ok(listener) = text("listener").parse::<SocketAddr>() else {
+        return field_error("listener", "An address and port is needed.");
+    };
+    if !listener.ip().is_loopback() {
+        return field_error("listener", "Only a loopback address can be listened at.");
+    }
+    let events: Vec<EventName> = text("events").split(',').filter_map(EventName::parse).collect();
+    if events.is_empty() || events.len() > LISTEN_EVENTS_MAX {
+        return field_error("events", &format!("1 to {LISTEN_EVENTS_MAX} event names are needed."));
+    }
+    let draft = match decode::create(&fields, View::Own) {
+        Ok(draft) => draft,
+        Err(error) => {
+            return respond::bytes(StatusCode::BAD_REQUEST, JSON, encode::invalid(&error));
+        }
+    };
+    let mut session = Session { handle: api.handle.clone(), project: project.id, ids: Vec::new() };
+    for event in events {
+        let mut draft = draft.clone();
+        draft.event = event;
+        let project = project.id;
+        let command = Command::CreateWebhook { project, draft, listener: Some(listener) };
+        match api.handle.command(command).await {
+            Ok(Answer::Webhook(webhook)) => session.ids.push(webhook.id),
+            Ok(_) => {}
+            Err(error) => return command_error(&error, JSON),
+        }
+    }
+    let ids = array(session.ids.iter().map(|id| id.to_string().into_bytes()));
+    let line = Object::new().raw("webhooks", &ids).end();
+    let (sender, body) = Body::stream(LISTEN_PARTS_MAX, session);
+    tokio::spawn(async move {
+        let line = [line.as_slice(), b"\n"].concat();
+        if sender.send(line.into()).await.is_ok() {
+            sender.gone().await;
+        }
+    });
+    respond::stream(StatusCode::OK, JSON, body)
+}
+
+/// The webhooks of a `listen` session, deleted when it is dropped.
+struct Session {
+    handle: Handle,
+    project: ProjectId,
+    ids: Vec<WebhookId>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (handle, project) = (self.handle.clone(), self.project);
+        let ids = std::mem::take(&mut self.ids);
+        tokio::spawn(async move {
+            for id in ids {
+                // If the daemon is stopping, the next start deletes them.
+                let _ = handle.command(Command::DeleteWebhook { project, id }).await;
+            }
+        });
+    }
+}
+
+fn object(project: &Project) -> Object {
+    Object::new()
+        .number("id", u64::from(project.id.get()))
+        .text("name", &project.name)
+        .text("public_key", &project.public_key)
+        .number("secret_keys", project.secret_keys.len() as u64)
+        .text("created", &project.created.rfc3339_micros())
+}
+
+fn fields(parts: &Parts, body: &[u8]) -> Result<Fields, Response<Body>> {
+    let content_type =
+        parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    Fields::read(content_type, body).map_err(|error| {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        respond::detail(status, JSON, &error.to_string())
+    })
+}
+
+fn field_error(field: &str, text: &str) -> Response<Body> {
+    respond::bytes(StatusCode::BAD_REQUEST, JSON, Object::new().texts(field, [text]).end())
+}

@@ -1,0 +1,151 @@
+//! The table of routes: which path means what, and which methods it knows.
+//!
+//! Owns paths. Must never look at a header or a body.
+//!
+//! A final slash is canonical and never demanded. All versions of the Uploadcare API share their
+//! routes, since real clients cross their lines: POST and PUT on a webhook, POST and DELETE on
+//! `unsubscribe`, whatever version is asked for.
+
+use http::Method;
+
+use crate::model::ids::WebhookId;
+
+/// What a path means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/healthz`
+    Health,
+    /// `/readyz`
+    Ready,
+    /// `/webhooks/`
+    Webhooks,
+    /// `/webhooks/unsubscribe/`
+    Unsubscribe,
+    /// `/webhooks/{id}/`
+    Webhook(WebhookId),
+    /// `/webhooks/{id}/{action}/`
+    WebhookAction(WebhookId, WebhookAction),
+    /// `/webhooks/{something else}/`, with or without an action: no such webhook.
+    NoWebhook,
+    /// `/events/`
+    Events,
+    /// `/project/`
+    Project,
+    /// `/projects/`, the operator's.
+    Projects,
+    /// `/projects/{id or public key}/…`: the operator on a project's part.
+    OfProject(String, Option<Box<Route>>),
+    /// `/listen/`, the control socket's.
+    Listen,
+}
+
+/// What can be done to a webhook beside changing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookAction {
+    /// `test`
+    Test,
+    /// `pause`
+    Pause,
+    /// `resume`
+    Resume,
+}
+
+impl Route {
+    /// Reads a path.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Route> {
+        let path = path.strip_prefix('/')?;
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let segments: Vec<&str> = path.split('/').collect();
+        match segments[..] {
+            ["projects"] => Some(Route::Projects),
+            ["projects", project] if !project.is_empty() => {
+                Some(Route::OfProject(project.to_owned(), None))
+            }
+            ["projects", project, ref rest @ ..] if !project.is_empty() => {
+                let inner = Box::new(of_project(rest)?);
+                Some(Route::OfProject(project.to_owned(), Some(inner)))
+            }
+            ["healthz"] => Some(Route::Health),
+            ["readyz"] => Some(Route::Ready),
+            ["listen"] => Some(Route::Listen),
+            ref rest => of_project(rest),
+        }
+    }
+
+    /// The methods that it knows, as `Allow` says them.
+    #[must_use]
+    pub fn allow(&self) -> &'static str {
+        match self {
+            Route::Health | Route::Ready | Route::Project => "GET, HEAD, OPTIONS",
+            Route::Webhooks | Route::Projects => "GET, HEAD, OPTIONS, POST",
+            Route::Unsubscribe => "DELETE, OPTIONS, POST",
+            Route::Webhook(_) | Route::NoWebhook => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
+            Route::WebhookAction(..) | Route::Events | Route::Listen => "OPTIONS, POST",
+            Route::OfProject(_, None) => "GET, HEAD, OPTIONS",
+            Route::OfProject(_, Some(inner)) => inner.allow(),
+        }
+    }
+
+    /// Whether it knows a method.
+    #[must_use]
+    pub fn knows(&self, method: &Method) -> bool {
+        self.allow().split(", ").any(|known| known == method.as_str())
+    }
+}
+
+fn of_project(segments: &[&str]) -> Option<Route> {
+    match segments {
+        ["webhooks"] => Some(Route::Webhooks),
+        ["webhooks", "unsubscribe"] => Some(Route::Unsubscribe),
+        ["webhooks", id] => Some(WebhookId::parse(id).map_or(Route::NoWebhook, Route::Webhook)),
+        ["webhooks", id, action] => {
+            let action = match *action {
+                "test" => WebhookAction::Test,
+                "pause" => WebhookAction::Pause,
+                "resume" => WebhookAction::Resume,
+                _ => return None,
+            };
+            let id = WebhookId::parse(id);
+            Some(id.map_or(Route::NoWebhook, |id| Route::WebhookAction(id, action)))
+        }
+        ["events"] => Some(Route::Events),
+        ["project"] => Some(Route::Project),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let id = WebhookId::new(7).expect("an id");
+        for (path, want) in [
+            ("/webhooks/", Some(Route::Webhooks)),
+            ("/webhooks", Some(Route::Webhooks)),
+            ("/webhooks/7/", Some(Route::Webhook(id))),
+            ("/webhooks/007/", Some(Route::NoWebhook)),
+            ("/webhooks/99999999999/", Some(Route::NoWebhook)),
+            ("/webhooks/unsubscribe/", Some(Route::Unsubscribe)),
+            ("/webhooks/7/test/", Some(Route::WebhookAction(id, WebhookAction::Test))),
+            ("/webhooks/7/frobnicate/", None),
+            ("/webhooks//", Some(Route::NoWebhook)),
+            ("/projects/3/", Some(Route::OfProject("3".to_owned(), None))),
+            (
+                "/projects/3/events/",
+                Some(Route::OfProject("3".to_owned(), Some(Box::new(Route::Events)))),
+            ),
+            ("/projects/3/projects/", None),
+            ("/projects//", None),
+            ("/", None),
+            ("", None),
+            ("*", None),
+        ] {
+            assert_eq!(Route::of(path), want, "{path}");
+        }
+        assert!(Route::Unsubscribe.knows(&Method::DELETE));
+        assert!(!Route::Unsubscribe.knows(&Method::PUT));
+    }
+}
