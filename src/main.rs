@@ -1,3 +1,5 @@
 //! The binary: arguments to `app`, and its exit code back to the system.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    postrider::app::run(std::env::args_os())
+}

@@ -78,6 +78,13 @@ pub enum Command {
         /// The event.
         event: Box<NewEvent>,
     },
+    /// Makes the retries of a webhook due now.
+    Hasten {
+        /// Whose.
+        project: ProjectId,
+        /// Which.
+        id: WebhookId,
+    },
     /// Creates a project, or replaces the one with its id or public key.
     PutProject(ProjectDraft),
     /// Sets the operator token's SHA-256.

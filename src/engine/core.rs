@@ -212,6 +212,7 @@ pub struct Core {
     held: bool,
     draining: bool,
     broken: Option<Arc<str>>,
+    operator_token: Option<[u8; 32]>,
 }
 
 impl Core {
@@ -250,6 +251,7 @@ impl Core {
             held: false,
             draining: false,
             broken: None,
+            operator_token: loaded.operator_token,
         };
         for project in loaded.projects {
             core.put_project(project);
@@ -278,6 +280,12 @@ impl Core {
     #[must_use]
     pub fn catalog(&self) -> Arc<RwLock<Catalog>> {
         Arc::clone(&self.catalog)
+    }
+
+    /// SHA-256 of the operator token that the store held at the start.
+    #[must_use]
+    pub fn operator_token(&self) -> Option<[u8; 32]> {
+        self.operator_token
     }
 
     /// Lets no attempt start.
@@ -410,6 +418,15 @@ impl Core {
             Command::TestWebhook { project, id, event } => {
                 self.test(now, project, id, *event, reply);
             }
+            Command::Hasten { project, id } => {
+                let catalog = Arc::clone(&self.catalog);
+                let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
+                let own = catalog.webhook(id).is_some_and(|webhook| webhook.project == project);
+                if own {
+                    self.dispatch(now, Input::Hasten(id));
+                }
+                answer(reply, if own { Ok(Answer::Done) } else { Err(CommandError::NotFound) });
+            }
             command => match self.change(now, command) {
                 Ok(change) => self.commit_change(change, Some(reply)),
                 Err(error) => answer(reply, Err(error)),
@@ -464,7 +481,9 @@ impl Core {
                 self.project_id_max = self.project_id_max.max(id);
                 Ok(change)
             }
-            Command::TestWebhook { .. } | Command::PutOperatorToken(_) => Ok(Change::default()),
+            Command::TestWebhook { .. } | Command::Hasten { .. } | Command::PutOperatorToken(_) => {
+                Ok(Change::default())
+            }
         }
     }
 

@@ -227,6 +227,12 @@ impl Engine {
         Ok((Engine { core, store, net, messages, sender, status, deliver, attempts }, handle))
     }
 
+    /// SHA-256 of the operator token that the store held at the start.
+    #[must_use]
+    pub fn operator_token(&self) -> Option<[u8; 32]> {
+        self.core.operator_token()
+    }
+
     /// Runs until it was told to drain and nothing is under way any more, or until `stop` says
     /// that the time for draining is over, or until the store fails.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), EngineError> {

@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 
 use super::api::{Api, Call, command_error};
 use super::body::Body;
+use super::fresh;
 use super::respond;
 use super::route::WebhookAction;
 use crate::clock;
@@ -131,10 +132,7 @@ pub(super) fn project(call: &Call) -> Response<Body> {
 
 async fn test(api: &Api, call: &Call, webhook: &Webhook) -> Response<Body> {
     let Some(name) = webhook.events.first() else { return not_found(call) };
-    let mut bytes = [0; 16];
-    clock::fill_random(&mut bytes);
-    let uuid = uuid(u128::from_be_bytes(bytes));
-    let event = sample::test_event(name, &uuid, "postrider-test.jpg", clock::now().wall);
+    let event = sample::test_event(name, &fresh::uuid(), "postrider-test.jpg", clock::now().wall);
     let command =
         Command::TestWebhook { project: call.project().id, id: webhook.id, event: Box::new(event) };
     match clock::within(TEST_WAIT_MS_MAX, api.handle.command(command)).await {
@@ -172,13 +170,6 @@ fn encode_test(tested: &Tested) -> Vec<u8> {
         .end()
 }
 
-/// A UUID of version 4 from random bits.
-pub(super) fn uuid(bits: u128) -> String {
-    let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
 /// Whether the address check lets a target through: as far as can be told now. It is asked again
 /// at every connect.
 pub(super) async fn check_target(
@@ -189,8 +180,7 @@ pub(super) async fn check_target(
     let allow = AllowList::parse(&call.project().settings.allow).unwrap_or_default();
     let checked = api.net.check_target(target_url.origin(), &allow).await;
     checked.map_err(|refused| {
-        let text = format!("{refused}; to let it through, add it to [delivery] allow.");
-        Invalid::Fields(vec![("target_url".to_owned(), vec![text])])
+        Invalid::Fields(vec![("target_url".to_owned(), vec![refused.to_string()])])
     })
 }
 
@@ -234,15 +224,4 @@ fn invalid(call: &Call, error: &Invalid) -> Response<Body> {
 
 fn not_found(call: &Call) -> Response<Body> {
     respond::detail(StatusCode::NOT_FOUND, call.view.content_type(), "Not found.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uuids_are_of_version_4() {
-        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-    }
 }

@@ -11,8 +11,8 @@ use http::{Response, StatusCode, header};
 
 use super::api::{Api, command_error};
 use super::body::Body;
+use super::fresh;
 use super::respond::{self, JSON};
-use crate::clock;
 use crate::dialect::body::{Field, Fields};
 use crate::dialect::object::{Object, array};
 use crate::dialect::uploadcare::decode;
@@ -20,40 +20,15 @@ use crate::dialect::uploadcare::encode;
 use crate::dialect::uploadcare::headers::View;
 use crate::engine::Handle;
 use crate::engine::command::{Answer, Command};
-use crate::model::draft::ProjectDraft;
 use crate::model::event::EventName;
 use crate::model::ids::{ProjectId, WebhookId};
-use crate::model::project::{NAME_CHARS_MAX, Project, ProjectSettings};
+use crate::model::project::{NAME_CHARS_MAX, Project};
 use crate::model::secret::Secret;
 
-/// Bytes of a generated public key, written as twice as many hexadecimal digits.
-const PUBLIC_KEY_BYTES: usize = 10;
-/// Bytes of a generated secret key.
-const SECRET_KEY_BYTES: usize = 10;
 /// Most events of one `listen` session.
 const LISTEN_EVENTS_MAX: usize = 64;
 /// Parts of a session's answer that may wait for its client.
 const LISTEN_PARTS_MAX: usize = 4;
-
-/// A project of its own, with fresh keys.
-#[must_use]
-pub fn fresh_project(id: Option<ProjectId>, name: &str) -> ProjectDraft {
-    ProjectDraft {
-        id,
-        name: name.to_owned(),
-        public_key: random_hex::<PUBLIC_KEY_BYTES>(),
-        secret_keys: vec![Secret::new(random_hex::<SECRET_KEY_BYTES>())],
-        settings: ProjectSettings::default(),
-    }
-}
-
-/// Random bytes as lower-case hexadecimal digits.
-#[must_use]
-pub fn random_hex<const N: usize>() -> String {
-    let mut bytes = [0; N];
-    clock::fill_random(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 pub(super) fn find_project(api: &Api, name: &str) -> Option<Arc<Project>> {
     let catalog = api.handle.catalog();
@@ -97,7 +72,7 @@ pub(super) async fn create_project(api: &Api, parts: &Parts, body: &[u8]) -> Res
             }
         },
     };
-    match api.handle.command(Command::PutProject(fresh_project(id, &name))).await {
+    match api.handle.command(Command::PutProject(fresh::project(id, &name))).await {
         Ok(Answer::Project(project)) => {
             // The one time that it is shown.
             let secret = project.secret_keys.first().map(Secret::expose);

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::clock;
 use crate::http::body::{Body, ReadError};
+use crate::http::fresh;
 use crate::http::limits::RetryAfterSeconds;
 use crate::model::json::write_string;
 
@@ -42,14 +42,8 @@ impl RequestId {
     }
 
     fn random() -> RequestId {
-        let mut bytes = [0; 16];
-        clock::fill_random(&mut bytes);
-        bytes[6] = bytes[6] & 0x0f | 0x40; // version 4: random
-        bytes[8] = bytes[8] & 0x3f | 0x80; // variant of RFC 9562
-        let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-        let [a, b, c, d, e] = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
-        let text = format!("{a}-{b}-{c}-{d}-{e}");
-        RequestId(HeaderValue::from_str(&text).expect("hexadecimal digits and hyphens"))
+        let uuid = fresh::uuid();
+        RequestId(HeaderValue::from_str(&uuid).expect("hexadecimal digits and hyphens"))
     }
 }
 

@@ -121,6 +121,8 @@ pub enum Input {
     Unsendable(Pending),
     /// Settlements were committed.
     Settled(Vec<Settled>),
+    /// Retries of the lane that are held in memory are to be due now.
+    Hasten(WebhookId),
 }
 
 /// How an attempt ended.
@@ -353,6 +355,7 @@ impl Dispatcher {
             Input::Ended(ended) => self.ended(now, ended),
             Input::Unsendable(row) => self.unsendable(now, row),
             Input::Settled(settled) => self.settled(now, settled),
+            Input::Hasten(webhook) => self.hasten(now, webhook),
         }
         self.wake_due(now);
         self.turns(now);
@@ -562,6 +565,20 @@ impl Dispatcher {
             self.touch(now, webhook);
             self.forget_if_done(now, webhook);
         }
+    }
+
+    /// Moves a lane's retries to now, by way of the disk: so a restart does not undo it.
+    fn hasten(&mut self, now: Now, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        while let Some(row) = lane.retry.pop() {
+            lane.taken.insert(row.key.seq, None);
+            let due = now.wall.min(row.key.due);
+            let again = Pending { key: QueueKey { due, ..row.key }, ..row };
+            let next = Next::Pending(again);
+            let op = Op::Settle { queue: Queue::Retry, key: row.key, next, attempt: None };
+            self.outputs.push_back(Output::Settle(Box::new(op)));
+        }
+        self.touch(now, webhook);
     }
 
     /// What to write after an attempt.

@@ -1,0 +1,56 @@
+//! What people read: lines on standard output and standard error.
+//!
+//! Owns printing. Must never panic when nobody reads: a closed pipe is ignored, as `println!`
+//! would not.
+
+use std::io::{IsTerminal, Write};
+
+/// Prints a line.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nobody reads any more: that is their affair.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Prints an error.
+pub(crate) fn complain(text: &str) {
+    let mut out = std::io::stderr().lock();
+    // As above.
+    let _ = writeln!(out, "postrider: {text}");
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Rows in columns, the head first; the last column is not padded.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let lines: Vec<String> = std::iter::once(&head)
+        .chain(rows)
+        .map(|row| {
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            cells.join("  ").trim_end().to_owned()
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["1".to_owned(), "a long one".to_owned()], vec!["22".into(), "b".into()]];
+        assert_eq!(table(&["ID", "NAME"], &rows), "ID  NAME\n1   a long one\n22  b");
+    }
+}

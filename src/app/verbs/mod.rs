@@ -1,0 +1,13 @@
+//! The verbs, one file each, each with a function `run`.
+//!
+//! Owns what a verb does. Must never parse arguments: they come checked.
+
+pub(crate) mod config;
+pub(crate) mod dev;
+pub(crate) mod listen;
+pub(crate) mod project;
+pub(crate) mod send;
+pub(crate) mod serve;
+pub(crate) mod verify;
+pub(crate) mod version;
+pub(crate) mod webhook;

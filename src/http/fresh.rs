@@ -1,0 +1,58 @@
+//! Fresh keys and ids: what is made from chance alone.
+//!
+//! Owns their forms. Must never be called below this floor: there, chance is an argument.
+
+use crate::clock;
+use crate::model::draft::ProjectDraft;
+use crate::model::ids::ProjectId;
+use crate::model::project::ProjectSettings;
+use crate::model::secret::Secret;
+
+/// Bytes of a public or secret key of a project, written as twice as many hexadecimal digits.
+const PROJECT_KEY_BYTES: usize = 10;
+
+/// A project with fresh keys.
+#[must_use]
+pub fn project(id: Option<ProjectId>, name: &str) -> ProjectDraft {
+    ProjectDraft {
+        id,
+        name: name.to_owned(),
+        public_key: hex::<PROJECT_KEY_BYTES>(),
+        secret_keys: vec![Secret::new(hex::<PROJECT_KEY_BYTES>())],
+        settings: ProjectSettings::default(),
+    }
+}
+
+/// Random bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn hex<const N: usize>() -> String {
+    let mut bytes = [0; N];
+    clock::fill_random(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A random UUID (version 4 of RFC 9562).
+#[must_use]
+pub fn uuid() -> String {
+    let mut bytes = [0; 16];
+    clock::fill_random(&mut bytes);
+    uuid_of(u128::from_be_bytes(bytes))
+}
+
+fn uuid_of(bits: u128) -> String {
+    let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_of_version_4() {
+        assert_eq!(uuid_of(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid_of(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_ne!(uuid(), uuid());
+    }
+}
