@@ -211,7 +211,8 @@ def two_daemons(report):
             command = daemon.command()
             command[command.index("--listen") + 1] = "127.0.0.1:%d" % free_port()
             second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
-                                    text=True, timeout=30, cwd=daemon.home)
+                                    text=True, timeout=30, cwd=daemon.home,
+                                    env=daemon.environment())
             report.equal("second daemon %d: exit code" % number, second.returncode, 75)
             said = second.stdout + second.stderr
             report.check("second daemon %d: names the directory" % number,
