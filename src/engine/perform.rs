@@ -90,7 +90,7 @@ fn request(job: &Job, cached: &Cached, id: &DeliveryId, timestamp_s: u64) -> Opt
         (header::USER_AGENT, job.user_agent.clone()),
     ];
     for (name, value) in signed.into_iter().chain(ours) {
-        headers.push((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?));
+        headers.push((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
     }
     for (name, value) in &webhook.headers {
         headers.push((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
