@@ -253,7 +253,7 @@ impl History {
                 let expect = Expect::WebhookRevision { id, revision: None };
                 // Every second time with a precondition that only holds if there is nothing.
                 self.next += 1;
-                let expects = if self.next % 2 == 0 { vec![expect] } else { Vec::new() };
+                let expects = if self.next.is_multiple_of(2) { vec![expect] } else { Vec::new() };
                 (expects, vec![Op::RemoveWebhook(id)])
             }
             Step::Close { lane } => {

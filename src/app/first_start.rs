@@ -99,16 +99,13 @@ fn show(text: &str, directory: &Path) -> Result<(), Stop> {
         return Ok(());
     }
     let path = directory.join(FILE_NAME);
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|mut file| {
-            writeln!(file, "{text}")?;
-            file.sync_all()
-        });
+    let written =
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).and_then(
+            |mut file| {
+                writeln!(file, "{text}")?;
+                file.sync_all()
+            },
+        );
     written.map_err(|error| Stop::new(Exit::CantCreate, format!("{}: {error}", path.display())))?;
     tracing::info!(path = %path.display(), "Fresh keys were written to a file; keep them and remove it.");
     Ok(())

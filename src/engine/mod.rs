@@ -132,7 +132,6 @@ impl Handle {
     }
 
     /// Projects and webhooks, as of the last commit. Not to be held across an await.
-    #[must_use]
     pub fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner)
     }

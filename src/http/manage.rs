@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
-use super::api::{Api, Call, command_error};
+use super::api::{self, Api, Call, Unreadable, command_error};
 use super::body::Body;
 use super::fresh;
 use super::respond;
@@ -48,7 +48,7 @@ pub(super) fn show(api: &Api, call: &Call, id: WebhookId) -> Response<Body> {
 pub(super) async fn create(api: &Api, call: &Call) -> Response<Body> {
     let fields = match fields(call) {
         Ok(fields) => fields,
-        Err(response) => return response,
+        Err(unreadable) => return *unreadable,
     };
     let draft = match decode::create(&fields, call.view) {
         Ok(draft) => draft,
@@ -66,7 +66,7 @@ pub(super) async fn update(api: &Api, call: &Call, id: WebhookId) -> Response<Bo
     let Some(webhook) = find(api, call, id) else { return not_found(call) };
     let fields = match fields(call) {
         Ok(fields) => fields,
-        Err(response) => return response,
+        Err(unreadable) => return *unreadable,
     };
     let patch = match decode::update(&fields, call.view, &webhook) {
         Ok(patch) => patch,
@@ -92,7 +92,7 @@ pub(super) async fn delete(api: &Api, call: &Call, id: WebhookId) -> Response<Bo
 pub(super) async fn unsubscribe(api: &Api, call: &Call) -> Response<Body> {
     let fields = match fields(call) {
         Ok(fields) => fields,
-        Err(response) => return response,
+        Err(unreadable) => return *unreadable,
     };
     let unsubscribe = match decode::unsubscribe(&fields) {
         Ok(unsubscribe) => unsubscribe,
@@ -194,11 +194,8 @@ fn find(api: &Api, call: &Call, id: WebhookId) -> Option<Arc<Webhook>> {
     visible.then(|| Arc::clone(webhook))
 }
 
-fn fields(call: &Call) -> Result<Fields, Response<Body>> {
-    Fields::read(call.content_type(), call.proven.body()).map_err(|error| {
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        respond::detail(status, call.view.content_type(), &error.to_string())
-    })
+fn fields(call: &Call) -> Result<Fields, Unreadable> {
+    api::fields(&call.parts, call.proven.body(), call.view.content_type())
 }
 
 fn answered(

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod auth;
 pub mod body;
+mod dispatch;
 pub mod fresh;
 pub mod io;
 pub mod limits;

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 
-use super::api::{Api, command_error};
+use super::api::{self, Api, command_error};
 use super::body::Body;
 use super::fresh;
 use super::respond::{self, JSON};
-use crate::dialect::body::{Field, Fields};
+use crate::dialect::body::Field;
 use crate::dialect::object::{Object, array};
 use crate::dialect::uploadcare::decode;
 use crate::dialect::uploadcare::encode;
@@ -50,9 +50,9 @@ pub(super) fn show_project(project: &Project) -> Response<Body> {
 }
 
 pub(super) async fn create_project(api: &Api, parts: &Parts, body: &[u8]) -> Response<Body> {
-    let fields = match fields(parts, body) {
+    let fields = match api::fields(parts, body, JSON) {
         Ok(fields) => fields,
-        Err(response) => return response,
+        Err(unreadable) => return *unreadable,
     };
     let name = fields.given("name").and_then(Field::as_text).unwrap_or("project").to_owned();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
@@ -87,9 +87,9 @@ pub(super) async fn create_project(api: &Api, parts: &Parts, body: &[u8]) -> Res
 /// Makes the webhooks of a `listen` session. They live as long as the answer does: when the client
 /// goes, however it goes, they are deleted.
 pub(super) async fn listen(api: &Api, parts: &Parts, body: &[u8]) -> Response<Body> {
-    let fields = match fields(parts, body) {
+    let fields = match api::fields(parts, body, JSON) {
         Ok(fields) => fields,
-        Err(response) => return response,
+        Err(unreadable) => return *unreadable,
     };
     let text = |name: &str| fields.given(name).and_then(Field::as_text).unwrap_or_default();
     let Some(project) = find_project(api, text("project")) else {
@@ -162,15 +162,6 @@ fn object(project: &Project) -> Object {
         .text("public_key", &project.public_key)
         .number("secret_keys", project.secret_keys.len() as u64)
         .text("created", &project.created.rfc3339_micros())
-}
-
-fn fields(parts: &Parts, body: &[u8]) -> Result<Fields, Response<Body>> {
-    let content_type =
-        parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    Fields::read(content_type, body).map_err(|error| {
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        respond::detail(status, JSON, &error.to_string())
-    })
 }
 
 fn field_error(field: &str, text: &str) -> Response<Body> {

@@ -60,26 +60,38 @@ pub struct Question {
     pub first_attempt: Wall,
     /// No attempt starts later.
     pub deadline: Wall,
-    /// The slot that the failed attempt used.
+    /// The slot that the failed attempt was meant for.
     pub slot: u32,
+    /// When the failed attempt started: slots that had passed by then, it made up for.
+    pub started: Wall,
     /// The target asked not to be called before.
     pub retry_after: Option<Wall>,
     /// 64 random bits.
     pub chance: u64,
 }
 
+/// The latest instant for which an attempt is planned.
+#[must_use]
+pub fn latest(deadline: Wall) -> Wall {
+    Wall(deadline.0.saturating_sub(LAST_SLOT_MARGIN_MS))
+}
+
 /// The next attempt, or none.
 #[must_use]
 pub fn next(ask: &Question) -> Next {
-    if ask.slot >= SLOT_LAST || ask.now > ask.deadline {
+    let passed = |mut slot: u32, by: Wall| {
+        while slot < SLOT_LAST && ask.first_attempt.plus(slot_offset_ms(slot + 1)) <= by {
+            slot += 1;
+        }
+        slot
+    };
+    let used = passed(ask.slot, ask.started);
+    if used >= SLOT_LAST || ask.now > ask.deadline {
         return Next::Expired;
     }
-    let latest = Wall(ask.deadline.0.saturating_sub(LAST_SLOT_MARGIN_MS)).max(ask.now);
+    let latest = latest(ask.deadline).max(ask.now);
     let floor = ask.retry_after.unwrap_or(ask.now).max(ask.now).min(latest);
-    let mut slot = ask.slot + 1;
-    while slot < SLOT_LAST && ask.first_attempt.plus(slot_offset_ms(slot + 1)) <= floor {
-        slot += 1;
-    }
+    let mut slot = passed(used + 1, floor);
     if floor == latest {
         slot = SLOT_LAST;
     }
@@ -101,6 +113,7 @@ mod tests {
             first_attempt: Wall(0),
             deadline: Wall(WINDOW_MS),
             slot,
+            started: Wall(slot_offset_ms(slot)),
             retry_after: None,
             chance: 0,
         }

@@ -25,6 +25,8 @@ PATHS = ["/a", "/b", "/c"]
 # What a crash may repeat: attempts in flight and outcomes of the last 200 ms, which the receiver
 # sees earlier by as long as its answer takes to be read; a second leaves room for a slow machine.
 EXPLAINED_SECONDS_MAX = 1.0
+# A request of a killed daemon may still lie in a socket's buffer when the receiver reads it.
+LATE_SECONDS_MAX = 0.3
 NO_PROGRESS_SECONDS_MAX = 100  # longer than the first retry's minute
 ANSWER_SECONDS_MAX = 0.02
 DRAIN_SECONDS_MAX = 5
@@ -100,7 +102,7 @@ def judge(report, name, scene):
 def explained(first, second, kills):
     """Whether a kill came between the two, soon enough after the first was answered."""
     done = first.answered_at or first.at
-    return any(first.at <= kill <= second.at and kill - done <= EXPLAINED_SECONDS_MAX
+    return any(-LATE_SECONDS_MAX <= kill - done <= EXPLAINED_SECONDS_MAX and kill <= second.at
                for kill in kills)
 
 
@@ -119,7 +121,10 @@ def kills(report, seed, rounds):
         for number in range(rounds):
             acknowledged = len(scene.books.acknowledged)
             during_start = chance.random() < 0.25
-            moment = chance.random() * (0.15 if during_start else 0.6)
+            # Some rounds are long, so that a repeat without reason has room to be told from one
+            # that the kill explains.
+            longest = 0.15 if during_start else chance.choice([0.6, 0.6, 0.6, 2.5])
+            moment = chance.random() * longest
             if number == 0:
                 during_start = False
             elif during_start:
@@ -209,7 +214,8 @@ def two_daemons(report):
             command = daemon.command()
             command[command.index("--listen") + 1] = "127.0.0.1:%d" % free_port()
             second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
-                                    text=True, timeout=30, cwd=daemon.home)
+                                    text=True, timeout=30, cwd=daemon.home,
+                                    env=daemon.environment())
             report.equal("second daemon %d: exit code" % number, second.returncode, 75)
             said = second.stdout + second.stderr
             report.check("second daemon %d: names the directory" % number,

@@ -79,13 +79,17 @@ class Daemon:
         line = [binary(), "serve", "--config", str(self._config)]
         return line + ["--listen", listen, "--data", str(self.data)]
 
+    @staticmethod
+    def environment():
+        """The environment without what this project's tests set: the daemon reads POSTRIDER_*."""
+        return {k: v for k, v in os.environ.items() if not k.startswith("POSTRIDER_")}
+
     def spawn(self):
         """Starts the process without waiting for it."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("POSTRIDER_")}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.home, env=environment,
+                cwd=self.home, env=self.environment(),
             )
         return self
 

@@ -5,6 +5,7 @@ secrets and payloads carry CANARY, which may not turn up in the daemon's log.
 """
 
 import email.utils
+import gzip
 import itertools
 import json
 import random
@@ -19,6 +20,7 @@ NDJSON = "application/x-ndjson"
 BOUNDARY = "b0undary"
 MULTIPART = "multipart/form-data; boundary=" + BOUNDARY
 FIELD_BYTES_MAX, FIELDS_MAX = 4096, 64
+FORM_BYTES_MAX = 64 << 10
 EVENT_BYTES_MAX, REQUEST_BYTES_MAX, EVENTS_MAX = 1 << 20, 16 << 20, 1000
 TARGET = "https://example.com/malformed"
 EVENT = {"event": "file.uploaded", "data": {"uuid": CANARY}}
@@ -153,7 +155,7 @@ def encodings(webhook):
                            build(method, path, (), dump(fields), kind), {415})
             packed = [("Content-Encoding", "gzip")]
             yield Case("gzip: %s %s" % (method, path),
-                       build(method, path, packed, dump(fields), JSON), {400, 415})
+                       build(method, path, packed, gzip.compress(dump(fields)), JSON), {400, 415})
             yield Case("JSON said to be a multipart: %s %s" % (method, path),
                        build(method, path, (), dump(fields), MULTIPART), {400})
             yield Case("multipart without a boundary: %s %s" % (method, path),
@@ -217,8 +219,9 @@ def bodies(webhook):
         for body in broken_json():
             if not body and path == update:
                 continue  # an update of nothing
+            big = path != "/events/" and len(body) > FORM_BYTES_MAX
             yield Case("JSON %.20r: %s %s" % (body, method, path),
-                       build(method, path, (), body, JSON), {400})
+                       build(method, path, (), body, JSON), {413} if big else {400})
     for body in broken_forms():
         yield Case("form %.40r" % body, build("POST", "/webhooks/", (), body, FORM), {400})
     for body in broken_multiparts():
@@ -232,7 +235,7 @@ def bodies(webhook):
 def values(webhook):
     """Fields of a wrong type or out of their bounds, on create and on update."""
     wrong = {
-        "target_url": ["", " ", "x", "/a", "//example.com/", "example.com", "http://", "http:///a",
+        "target_url": ["", " ", "x", "/a", "//example.com/", "example.com", "http://", "http://?a",
                        "https://exa mple.com/", "https://example.com:0/", "https://example.com:99999/",
                        "https://user:%s@example.com/" % CANARY, "ftp://example.com/", "file:///etc/a",
                        "javascript:alert(1)", "data:,a", "ws://example.com/", "gopher://example.com/",
@@ -264,9 +267,11 @@ def values(webhook):
             body = dump({**sound, name: value})
             yield Case("create %s = %.60r" % (name, value),
                        build("POST", "/webhooks/", (), body, JSON), {400})
+            if value is None:
+                continue  # in an update it means "as it is"
             yield Case("update %s = %.60r" % (name, value),
                        build("PUT", update, (), dump({name: value}), JSON), {400})
-    for value in ["0.8", "1", "", "0.5", "0.6", 0.5, [], {}]:
+    for value in ["0.8", "1", "0.5", "0.6", 0.5, [], {}]:
         body = dump({**sound, "version": value})
         yield Case("create version = %r" % (value,),
                    build("POST", "/webhooks/", (), body, JSON), {400})
@@ -332,14 +337,14 @@ def sizes(webhook):
 def paths(webhook):
     """Ids that are none, and addresses of nothing."""
     for number in ["0", "-1", "+1", "01", "1.0", "1e3", "0x10", "abc", "99999999999999999999", "2147483648",
-                   "2000000001", "%31", "1%00", "..", "%2e%2e", "1%2f", "\xfc", "1,2", "null", "*"]:
+                   "2000000001", "%31", "1%00", "..", "%2e%2e", "1%2f", "1,2", "null", "*"]:
         for method in ("GET", "PUT", "DELETE"):
             body = b'{"is_active":true}' if method == "PUT" else b""
             yield Case("%s /webhooks/%s/" % (method, number),
                        build(method, "/webhooks/%s/" % number, (), body, JSON), {404})
     for path in ["/", "//", "/webhook/", "/webhooks//", "/webhooks/%d//" % webhook, "/Webhooks/",
                  "/webhooks/%d/nothing/" % webhook, "/webhooks/%d/test/x/" % webhook, "/events/x/y/z/",
-                 "/webhooks/unsubscribe/x/", "/projects/", "/../webhooks/", "/%77ebhooks/", "/.env",
+                 "/webhooks/unsubscribe/x/", "/../webhooks/", "/%77ebhooks/", "/.env",
                  "/admin", "/webhooks/2000000001/test/", "/webhooks;a=b/", "/webhooks/%d.json" % webhook]:
         yield Case("POST " + path, build("POST", path, (), b"{}", JSON), {404})
 
@@ -363,6 +368,7 @@ def syntax():
         "garbage": "\x00\x01\x02\x03\r\n\r\n", "words": "hello\r\n\r\n", "TLS": "\x16\x03\x01\x02\x00\x01",
         "HTTP/0.9": "GET /webhooks/\r\n\r\n", "HTTP/3.7": "GET /webhooks/ HTTP/3.7\r\n\r\n",
         "no version": "GET /webhooks/ \r\n\r\n", "h2 preface": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "a byte above ASCII in the path": "GET /webhooks/\xfc/ HTTP/1.1\r\n" + host + "\r\n",
         "space in a name": "GET /webhooks/ HTTP/1.1\r\nHo st: a\r\n\r\n",
         "space before the colon": "GET /webhooks/ HTTP/1.1\r\nHost : a\r\n\r\n",
         "NUL in a value": "GET /webhooks/ HTTP/1.1\r\n" + host + "X-A: a\x00b\r\n\r\n",

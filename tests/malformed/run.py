@@ -5,6 +5,7 @@ Owns sending every case and judging its answer: a 4xx as documented, a JSON body
 it. Must never loosen what `cases.py` expects. Environment: POSTRIDER_BINARY, POSTRIDER_SEED.
 """
 
+import concurrent.futures
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from malformed.cases import CANARY, generate, mutations
 
 CASES_MIN = 150
 MUTATIONS = 500
+AT_ONCE = 8
 # The one sound webhook; nobody listens there.
 OWN = b'{"target_url":"http://127.0.0.1:9/own","event":"file.uploaded"}'
 # Short, so that what is cut off is told so well before the socket's timeout.
@@ -41,6 +43,13 @@ def judge(report, case, port):
     if case.json_body:
         return report.check(case.name + ": a JSON body", is_error(answer), answer)
     return True
+
+
+def judge_all(report, cases, port):
+    """Sends all of them, several at once: what is cut off waits for a timeout of the daemon."""
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in [pool.submit(judge, report, case, port) for case in cases]:
+            done.result()
 
 
 def is_error(answer):
@@ -92,11 +101,9 @@ def main(report, seed):
         cases = generate(made.json()["id"])
         documented = sum(1 for case in cases if case.json_body)
         report.check("%d cases with a JSON answer" % documented, documented >= CASES_MIN)
-        for case in cases:
-            judge(report, case, daemon.port)
+        judge_all(report, cases, daemon.port)
         report.equal("nothing was made or changed", webhooks(daemon.port), before)
-        for case in mutations(made.json()["id"], seed, MUTATIONS):
-            judge(report, case, daemon.port)
+        judge_all(report, mutations(made.json()["id"], seed, MUTATIONS), daemon.port)
         report.equal("the daemon is ready after all of it", daemon.get_status("/readyz"), 200)
         log = daemon.log()
         report.check("no canary in the log", CANARY not in log, first_line(log, CANARY))

@@ -24,6 +24,9 @@ const BREAKS: &[(&str, &str, &str)] = &[
     ("pure floors", "src/logic/a.rs", "//! A.\nuse std::collections::HashMap;"),
     ("pure floors", "src/logic/a.rs", "//! A.\nuse std::collections::{BTreeMap, HashSet};"),
     ("pure floors", "src/logic/a.rs", "//! A.\nuse std::time::{Duration, Instant};"),
+    ("pure floors", "src/logic/a.rs", "//! A.\nfn f() { Instant::now(); }"),
+    ("pure floors", "src/logic/a.rs", "//! A.\nuse std::time;\nfn f(at: time::Instant) {}"),
+    ("pure floors", "src/logic/a.rs", "//! A.\nfn f() { std::fs::File::open(p); }"),
     ("pure floors", "src/model/a.rs", "//! A.\nasync fn f() {}"),
     ("pure floors", "src/model/a.rs", "//! A.\nfn f() { g.await; }"),
     ("pure floors", "src/dialect/a.rs", "//! A.\nuse std::net::{IpAddr, TcpStream};"),
@@ -72,6 +75,7 @@ const KEEPS: &[(&str, &str)] = &[
         "src/logic/a.rs",
         "//! A.\nuse crate::model::ids::EventId;\nuse super::wheel;\nuse crate::logic;",
     ),
+    ("src/logic/a.rs", "//! A.\nimpl Clock for C { type Instant = Nanos; }"),
     (
         "src/app/a.rs",
         "//! A.\nuse crate::{engine, http, store::{self, Seam}};\nfn f() { println!(\"x\") }",

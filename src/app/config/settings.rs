@@ -317,7 +317,7 @@ static DELIVERY: [Setting<Config>; 11] = [
     setting(
         "user_agent",
         text("a text", |c, v| set(&mut c.delivery.user_agent, words::user_agent(v))),
-        concat!("Postrider/", env!("CARGO_PKG_VERSION")),
+        concat!("postrider/", env!("CARGO_PKG_VERSION")),
         "The User-Agent of deliveries.",
     ),
 ];

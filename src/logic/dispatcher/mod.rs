@@ -1,0 +1,525 @@
+//! The dispatcher: which delivery may be attempted now, and what has to be waited for.
+//!
+//! Owns lanes (one per webhook), targets (one per origin), their limits, breakers and turns. Must
+//! never do I/O, read a clock or draw chance: it is told the time with every call and was given a
+//! seed. Must never lose a row: what it does not hold is on disk, and it knows up to where.
+//!
+//! # Contract
+//!
+//! Call [`Dispatcher::handle`] with one input, then drain [`Dispatcher::poll`] until it returns
+//! `None`, then wait for the next input or for [`Dispatcher::next_wake`], whichever is first.
+//! Spurious calls are harmless.
+//!
+//! # Who is next
+//!
+//! Targets that have a lane ready stand in a ring; within a target, ready lanes do. A turn is one
+//! attempt, so a lane with a million rows and a lane with one alternate. A lane's next row is the
+//! older of the heads of its two queues. A turn needs, in this order: a free slot of the process,
+//! a free slot of the target, a permit of the lane's own rate, a permit of the target's rate. A
+//! lane that got its own permit keeps it in hand until the target's is given, since a permit
+//! can't be handed back. Targets without a recent success share a quarter of the slots.
+
+mod lane;
+mod settlement;
+mod target;
+mod turns;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use self::lane::{Lane, own_quota};
+use self::settlement::finish;
+use self::target::{Target, TargetId, learn};
+use super::batch::{Next, Op};
+use super::breaker::{Breaker, LANE_FAILURES_MAX};
+use super::quota::Rate;
+use super::verdict::{Verdict, judge};
+use super::wheel::Wheel;
+use super::window::{self, Window};
+use crate::model::attempt::{Outcome, Phases};
+use crate::model::delivery::{Ending, FailedReason, Pending, Queue, QueueKey};
+use crate::model::ids::{Seq, WebhookId, mix};
+use crate::model::target::Origin;
+use crate::model::time::{MINUTE_MS, Mono, Now, SECOND_MS, Wall};
+use crate::model::webhook::Limits;
+
+/// A target counts as healthy for this long after a success, in milliseconds.
+const RECENT_SUCCESS_MS: u64 = 5 * MINUTE_MS;
+/// A delivery whose attempt failed for a reason of ours is tried again after this long.
+const AGAIN_MS: u64 = 5 * SECOND_MS;
+/// A fetch that failed is asked for again after this long.
+const FETCH_AGAIN_MS: u64 = SECOND_MS;
+/// A target that no webhook points to is remembered for this long.
+const FORGET_TARGET_MS: u64 = MINUTE_MS;
+/// Rows that all windows together aim to hold.
+const ROWS_HELD_GOAL: usize = 65_536;
+/// Rows that a window may hold however many lanes there are.
+const ROWS_HELD_MIN: usize = 16;
+
+/// The limits of the process and the defaults of targets.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Attempts under way at once, in all.
+    pub in_flight_max: u32,
+    /// A target's rate, unless it has its own.
+    pub target_rate: Rate,
+    /// A target's attempts under way at once, unless it has its own.
+    pub target_in_flight_max: u32,
+}
+
+/// The limits that an operator sets for one target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetLimits {
+    /// Attempts a second, and at once.
+    pub rate: Option<Rate>,
+    /// Attempts under way at once.
+    pub in_flight_max: Option<u32>,
+}
+
+/// A lane as its webhook wants it.
+#[derive(Clone, Debug)]
+pub struct LaneSpec {
+    /// The webhook, and the lane.
+    pub webhook: WebhookId,
+    /// Where it delivers to.
+    pub origin: Origin,
+    /// The webhook's own limits.
+    pub limits: Limits,
+    /// Whether attempts may start.
+    pub runs: bool,
+    /// All time that the webhook has spent paused, in milliseconds.
+    pub paused_total_ms: u64,
+}
+
+/// What the dispatcher is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Time has passed.
+    Time,
+    /// A webhook was created or changed.
+    Lane(LaneSpec),
+    /// After a start: the lanes that have rows in a queue.
+    Recovered(Queue, Vec<WebhookId>),
+    /// Every pending delivery of the lane up to this number has ended so.
+    LaneClosed {
+        /// The lane.
+        webhook: WebhookId,
+        /// The last delivery that it covers.
+        upto: Seq,
+        /// How they ended.
+        ending: Ending,
+    },
+    /// The webhook is gone.
+    LaneRemoved(WebhookId),
+    /// Rows were committed to their queues.
+    Arrived(Vec<Pending>),
+    /// Rows that were asked for; `None` if they could not be read.
+    Fetched {
+        /// The lane.
+        webhook: WebhookId,
+        /// The queue.
+        queue: Queue,
+        /// The rows in order, and whether the queue goes on after them.
+        rows: Option<(Vec<Pending>, bool)>,
+    },
+    /// An attempt ended.
+    Ended(Ended),
+    /// A delivery can't be attempted at all: its event is damaged.
+    Unsendable(Pending),
+    /// Settlements were committed.
+    Settled(Vec<Settled>),
+    /// Retries of the lane that are held in memory are to be due now.
+    Hasten(WebhookId),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// The delivery, as it was started.
+    pub row: Pending,
+    /// Whether it was started as a probe of its lane, of its target.
+    pub probe: Probe,
+    /// When it was started.
+    pub started: Wall,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The target asked not to be called before.
+    pub retry_after: Option<Wall>,
+    /// The address that was dialled.
+    pub address: Option<std::net::SocketAddr>,
+    /// How long its phases took.
+    pub phases: Phases,
+}
+
+/// Whose probe an attempt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// Of its lane.
+    pub lane: bool,
+    /// Of its target.
+    pub target: bool,
+}
+
+/// A settlement that is on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    /// The queue in which the delivery stood.
+    pub queue: Queue,
+    /// Its place there.
+    pub key: QueueKey,
+    /// Where it stands now, if it still waits.
+    pub again: Option<Pending>,
+}
+
+/// What the dispatcher wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Read rows of a lane's queue.
+    Fetch {
+        /// The lane.
+        webhook: WebhookId,
+        /// The queue.
+        queue: Queue,
+        /// Those after this key.
+        after: Option<QueueKey>,
+        /// At most so many.
+        rows: usize,
+    },
+    /// Make an attempt.
+    Start {
+        /// The delivery.
+        row: Pending,
+        /// Whose probe it is.
+        probe: Probe,
+    },
+    /// Write a settlement; durability `Soon`.
+    Settle(Box<Op>),
+    /// The target answered 410: disable the webhook and close its lane.
+    Gone(WebhookId),
+}
+
+/// What wakes by the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Lane(WebhookId),
+    Target(TargetId),
+}
+
+/// When the dispatcher wants to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// At this wall time, if any.
+    pub wall: Option<Wall>,
+    /// At this monotonic time, if any.
+    pub mono: Option<Mono>,
+}
+
+/// Figures about the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Lanes known.
+    pub lanes: usize,
+    /// Targets known.
+    pub targets: usize,
+    /// Rows held in memory.
+    pub rows_held: usize,
+}
+
+/// The dispatcher.
+#[derive(Debug)]
+pub struct Dispatcher {
+    settings: Settings,
+    own_limits: BTreeMap<Origin, TargetLimits>,
+    lanes: BTreeMap<WebhookId, Lane>,
+    targets: BTreeMap<TargetId, Target>,
+    target_ids: BTreeMap<Origin, TargetId>,
+    next_target: u32,
+    ring: VecDeque<TargetId>,
+    crowded: VecDeque<TargetId>,
+    due: Wheel<WebhookId>,
+    timers: Wheel<Timer>,
+    in_flight: u32,
+    in_flight_unhealthy: u32,
+    /// Started while its target was not healthy, so that the quarter is counted back right.
+    unhealthy: BTreeSet<Seq>,
+    outputs: VecDeque<Output>,
+    chance: u64,
+}
+
+impl Dispatcher {
+    /// An idle dispatcher. Equal seeds and inputs give equal outputs.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        own_limits: BTreeMap<Origin, TargetLimits>,
+        seed: u64,
+    ) -> Dispatcher {
+        Dispatcher {
+            settings,
+            own_limits,
+            lanes: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            target_ids: BTreeMap::new(),
+            next_target: 0,
+            ring: VecDeque::new(),
+            crowded: VecDeque::new(),
+            due: Wheel::new(),
+            timers: Wheel::new(),
+            in_flight: 0,
+            in_flight_unhealthy: 0,
+            unhealthy: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            chance: seed,
+        }
+    }
+
+    /// Starts no attempt from now on. What is under way ends as it ends.
+    pub fn hold(&mut self) {
+        self.settings.in_flight_max = 0;
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Time => {}
+            Input::Lane(spec) => self.set_lane(now, spec),
+            Input::Recovered(queue, webhooks) => self.recovered(now, queue, webhooks),
+            Input::LaneClosed { webhook, upto, ending } => self.close(now, webhook, upto, ending),
+            Input::LaneRemoved(webhook) => self.remove(now, webhook),
+            Input::Arrived(rows) => self.arrived(now, rows),
+            Input::Fetched { webhook, queue, rows } => self.fetched(now, webhook, queue, rows),
+            Input::Ended(ended) => self.ended(now, ended),
+            Input::Unsendable(row) => self.unsendable(now, row),
+            Input::Settled(settled) => self.settled(now, settled),
+            Input::Hasten(webhook) => self.hasten(now, webhook),
+        }
+        self.wake_due(now);
+        self.turns(now);
+    }
+
+    /// What is to be done next, if anything.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call again if nothing else happens.
+    #[must_use]
+    pub fn next_wake(&self) -> Wake {
+        Wake { wall: self.due.next_ms().map(Wall), mono: self.timers.next_ms().map(Mono) }
+    }
+
+    /// Figures about the queue.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures {
+            in_flight: self.in_flight,
+            lanes: self.lanes.len(),
+            targets: self.targets.len(),
+            rows_held: self.lanes.values().map(|lane| lane.fresh.len() + lane.retry.len()).sum(),
+        }
+    }
+
+    fn set_lane(&mut self, now: Now, spec: LaneSpec) {
+        let target = self.target_of(now, &spec.origin);
+        match self.lanes.get_mut(&spec.webhook) {
+            Some(lane) => {
+                let moved = std::mem::replace(&mut lane.target, target);
+                if moved != target {
+                    // Another place: what the old one said no longer holds.
+                    lane.parked_until = None;
+                    lane.breaker = Breaker::new(LANE_FAILURES_MAX);
+                    lane.queued = false;
+                    self.leave(now, moved, spec.webhook);
+                    self.join(target, spec.webhook);
+                }
+            }
+            None => {
+                self.lanes.insert(spec.webhook, Lane::new(target));
+                self.join(target, spec.webhook);
+            }
+        }
+        let Some(lane) = self.lanes.get_mut(&spec.webhook) else { return };
+        if lane.limits != spec.limits {
+            lane.quota = own_quota(spec.limits, now.mono);
+            lane.limits = spec.limits;
+            lane.permit = false;
+        }
+        lane.runs = spec.runs;
+        lane.paused_total_ms = spec.paused_total_ms;
+        lane.removed = false;
+        self.touch(now, spec.webhook);
+    }
+
+    fn recovered(&mut self, now: Now, queue: Queue, webhooks: Vec<WebhookId>) {
+        for webhook in webhooks {
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                *lane.window(queue) = Window::unread();
+                let target = lane.target;
+                if let Some(target) = self.targets.get_mut(&target) {
+                    target.quota.drain(now.mono);
+                }
+                self.touch(now, webhook);
+            }
+        }
+    }
+
+    fn close(&mut self, now: Now, webhook: WebhookId, upto: Seq, ending: Ending) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        lane.closed = Some((upto, ending));
+        lane.fresh = Window::empty();
+        lane.retry = Window::empty();
+        lane.parked_until = None;
+        lane.breaker = Breaker::new(LANE_FAILURES_MAX);
+        self.touch(now, webhook);
+    }
+
+    fn remove(&mut self, now: Now, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        lane.removed = true;
+        lane.runs = false;
+        self.touch(now, webhook);
+        self.forget_if_done(now, webhook);
+    }
+
+    fn arrived(&mut self, now: Now, rows: Vec<Pending>) {
+        let rows_max = self.rows_max();
+        for row in rows {
+            let webhook = row.key.webhook;
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                lane.window(row.queue()).arrived(row, rows_max);
+                self.touch(now, webhook);
+            }
+        }
+    }
+
+    /// Rows that one window may hold: fewer where there are many lanes, so that memory is bounded.
+    fn rows_max(&self) -> usize {
+        (ROWS_HELD_GOAL / self.lanes.len().max(1)).clamp(ROWS_HELD_MIN, window::ROWS_MAX)
+    }
+
+    fn fetched(
+        &mut self,
+        now: Now,
+        webhook: WebhookId,
+        queue: Queue,
+        rows: Option<(Vec<Pending>, bool)>,
+    ) {
+        let rows_max = self.rows_max();
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        let closed = lane.closed.map_or(Seq(0), |(upto, _)| upto);
+        let Lane { fresh, retry, taken, .. } = lane;
+        let window = if queue == Queue::Fresh { fresh } else { retry };
+        match rows {
+            Some((mut rows, more)) => {
+                rows.retain(|row| row.key.seq > closed);
+                window.fetched(rows, more, rows_max, |seq| taken.contains_key(&seq));
+                self.touch(now, webhook);
+            }
+            None => {
+                window.fetch_failed();
+                self.timers.set(Timer::Lane(webhook), now.mono.plus(FETCH_AGAIN_MS).0);
+            }
+        }
+    }
+
+    fn ended(&mut self, now: Now, ended: Ended) {
+        let verdict = judge(ended.outcome);
+        let webhook = ended.row.key.webhook;
+        let Some(id) = self.release(&ended.row) else { return };
+        if let (Some(lane), Some(target)) =
+            (self.lanes.get_mut(&webhook), self.targets.get_mut(&id))
+        {
+            learn(now, lane, target, &ended, verdict);
+            if verdict == Verdict::Gone {
+                lane.runs = false;
+            }
+        }
+        let op = self.settlement(now, &ended, verdict);
+        self.outputs.push_back(Output::Settle(Box::new(op)));
+        if verdict == Verdict::Gone {
+            self.outputs.push_back(Output::Gone(webhook));
+        }
+        self.resume(now, id, webhook);
+    }
+
+    fn unsendable(&mut self, now: Now, row: Pending) {
+        let webhook = row.key.webhook;
+        let Some(id) = self.release(&row) else { return };
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.breaker.probe_lost();
+        }
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.breaker.probe_lost();
+        }
+        let ending = Ending::Failed(FailedReason::Damaged);
+        let op = finish(now, &row, row.attempts, ending, None);
+        self.outputs.push_back(Output::Settle(Box::new(op)));
+        self.resume(now, id, webhook);
+    }
+
+    /// Gives back the slots of an attempt that ended, and says whose they were.
+    fn release(&mut self, row: &Pending) -> Option<TargetId> {
+        let lane = self.lanes.get_mut(&row.key.webhook)?;
+        let id = lane.taken.get_mut(&row.key.seq)?.take()?;
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.unhealthy.remove(&row.key.seq) {
+            self.in_flight_unhealthy = self.in_flight_unhealthy.saturating_sub(1);
+        }
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.in_flight = target.in_flight.saturating_sub(1);
+        }
+        Some(id)
+    }
+
+    /// After an attempt: whoever waited for its end is looked at again.
+    fn resume(&mut self, now: Now, id: TargetId, webhook: WebhookId) {
+        self.touch(now, webhook);
+        if let Some(target) = self.targets.get_mut(&id)
+            && std::mem::take(&mut target.turned)
+        {
+            for lane in target.lanes.clone() {
+                self.touch(now, lane);
+            }
+        }
+        self.enter_ring(id);
+        self.abandon(now, id);
+    }
+
+    fn settled(&mut self, now: Now, settled: Vec<Settled>) {
+        let rows_max = self.rows_max();
+        for one in settled {
+            let webhook = one.key.webhook;
+            let Some(lane) = self.lanes.get_mut(&webhook) else { continue };
+            lane.taken.remove(&one.key.seq);
+            lane.window(one.queue).settled(one.key.seq);
+            if let Some(row) = one.again
+                && lane.closed.is_none_or(|(upto, _)| row.key.seq > upto)
+            {
+                lane.window(row.queue()).arrived(row, rows_max);
+            }
+            self.touch(now, webhook);
+            self.forget_if_done(now, webhook);
+        }
+    }
+
+    /// Moves a lane's retries to now, by way of the disk: so a restart does not undo it.
+    fn hasten(&mut self, now: Now, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        while let Some(row) = lane.retry.pop() {
+            lane.taken.insert(row.key.seq, None);
+            let due = now.wall.min(row.key.due);
+            let again = Pending { key: QueueKey { due, ..row.key }, ..row };
+            let next = Next::Pending(again);
+            let op = Op::Settle { queue: Queue::Retry, key: row.key, next, attempt: None };
+            self.outputs.push_back(Output::Settle(Box::new(op)));
+        }
+        self.touch(now, webhook);
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.chance)
+    }
+}

@@ -1,0 +1,370 @@
+//! A world in virtual time: the real core and a real store, simulated targets, no runtime.
+//!
+//! Owns the clock, the queue of what will happen, and the log of every attempt. Must never wait:
+//! 72 hours pass as fast as there is something to do.
+
+#![expect(clippy::panic, reason = "a world that is not as it should be fails its test")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+
+use http::HeaderValue;
+use postrider::engine::command::{Answer, Command, CommandError};
+use postrider::engine::core::{AttemptEnd, Core, Effect, Message, Settings};
+use postrider::engine::submit::{Accepted, Submission, SubmitError};
+use postrider::logic::address::AllowList;
+use postrider::logic::batch::Durability;
+use postrider::logic::dispatcher::{self, TargetLimits};
+use postrider::logic::quota::Rate;
+use postrider::model::attempt::{Failure, Outcome, Phases};
+use postrider::model::delivery::Finished;
+use postrider::model::draft::{ProjectDraft, WebhookDraft, WebhookPatch};
+use postrider::model::event::{EventName, Kind, Source};
+use postrider::model::ids::{ProjectId, Seq, WebhookId};
+use postrider::model::project::ProjectSettings;
+use postrider::model::secret::Secret;
+use postrider::model::target::{Origin, TargetUrl};
+use postrider::model::time::{DAY_MS, Mono, Now, Wall};
+use postrider::model::webhook::{Format, Limits, Version, Webhook};
+use postrider::net::Response;
+use postrider::source::native::NewEvent;
+use postrider::store::Store;
+use tokio::sync::oneshot;
+
+/// When worlds begin.
+pub const START: Wall = Wall(1_700_000_000_000);
+/// How long an attempt lasts at most.
+pub const ATTEMPT_MS_MAX: u64 = 60_000;
+/// How long the disk takes.
+const DISK_MS: u64 = 1;
+
+/// How a target behaves.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    /// Answers with a status after some milliseconds, and perhaps asks not to be called before.
+    Answer(u16, u64, Option<&'static str>),
+    /// Answers nothing for a whole minute.
+    Hang,
+    /// Refuses connections.
+    Refuse,
+}
+
+/// One attempt that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    pub webhook: u32,
+    pub host: String,
+    pub event: Seq,
+    pub seq: Seq,
+    pub attempt: u32,
+    /// Milliseconds since the world began.
+    pub at_ms: u64,
+    pub end_ms: u64,
+    pub delivered: bool,
+}
+
+/// The world.
+pub struct World {
+    core: Core,
+    pub store: Arc<dyn Store>,
+    now_ms: u64,
+    happening: BTreeMap<(u64, u64), Message>,
+    happened: u64,
+    targets: BTreeMap<String, Behaviour>,
+    pub log: Vec<Started>,
+    settings: Settings,
+    seed: u64,
+    pub project: ProjectId,
+    answers: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
+    asked: usize,
+}
+
+/// The limits that the daemon has unless configured.
+pub fn default_settings() -> Settings {
+    Settings {
+        dispatcher: dispatcher::Settings {
+            in_flight_max: 1_024,
+            target_rate: Rate::new(500, 1_000),
+            target_in_flight_max: 32,
+        },
+        targets: BTreeMap::new(),
+        retention_ms: 7 * DAY_MS,
+        user_agent: HeaderValue::from_static("sim"),
+    }
+}
+
+impl World {
+    pub fn new(store: Arc<dyn Store>, settings: Settings, seed: u64) -> World {
+        let now = Now { wall: START, mono: Mono(0) };
+        let core = Core::recover(settings.clone(), &*store, AllowList::default(), seed, now);
+        let mut world = World {
+            core: core.expect("recovers"),
+            store,
+            now_ms: 0,
+            happening: BTreeMap::new(),
+            happened: 0,
+            targets: BTreeMap::new(),
+            log: Vec::new(),
+            settings,
+            seed,
+            project: ProjectId::new(1).expect("an id"),
+            answers: mpsc::channel(),
+            asked: 0,
+        };
+        let project = ProjectDraft {
+            id: Some(world.project),
+            name: "sim".to_owned(),
+            public_key: "pub".to_owned(),
+            secret_keys: vec![Secret::new("sec".to_owned())],
+            settings: ProjectSettings::default(),
+        };
+        world.command(Command::PutProject(project)).expect("a project");
+        world
+    }
+
+    pub fn target_limits(origin: &str, limits: TargetLimits) -> Settings {
+        let mut settings = default_settings();
+        settings.targets.insert(Origin::parse(origin).expect("an origin"), limits);
+        settings
+    }
+
+    pub fn behave(&mut self, host: &str, behaviour: Behaviour) {
+        self.targets.insert(host.to_owned(), behaviour);
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// A webhook for `file.uploaded` at `http://{host}/{path}`.
+    pub fn webhook(&mut self, host: &str, path: &str, limits: Limits) -> WebhookId {
+        let draft = WebhookDraft {
+            target_url: TargetUrl::parse(&format!("http://{host}/{path}")).expect("a URL"),
+            event: EventName::parse("file.uploaded").expect("a name"),
+            format: Format::Uploadcare(Version::V07),
+            is_active: true,
+            secret: None,
+            headers: Vec::new(),
+            limits,
+        };
+        let command = Command::CreateWebhook { project: self.project, draft, listener: None };
+        match self.command(command) {
+            Ok(Answer::Webhook(webhook)) => webhook.id,
+            other => panic!("no webhook: {other:?}"),
+        }
+    }
+
+    pub fn show(&self, id: WebhookId) -> Option<Arc<Webhook>> {
+        self.core.catalog().read().expect("not poisoned").webhook(id).cloned()
+    }
+
+    pub fn update(&mut self, id: WebhookId, patch: WebhookPatch) {
+        let command = Command::UpdateWebhook { project: self.project, id, patch };
+        self.command(command).expect("updates");
+    }
+
+    /// Carries a command out, letting as much time pass as the disk takes.
+    pub fn command(&mut self, command: Command) -> Result<Answer, CommandError> {
+        let (reply, mut answer) = oneshot::channel();
+        self.tell(Message::Command { command, reply });
+        loop {
+            match answer.try_recv() {
+                Ok(result) => return result,
+                Err(oneshot::error::TryRecvError::Closed) => panic!("nobody answered"),
+                Err(oneshot::error::TryRecvError::Empty) => assert!(self.step(u64::MAX), "stuck"),
+            }
+        }
+    }
+
+    /// Publishes one event, letting as much time pass as the disk takes.
+    pub fn publish(&mut self) -> Accepted {
+        self.publish_many(1).expect("accepted")
+    }
+
+    /// Publishes events in one request.
+    pub fn publish_many(&mut self, events: usize) -> Result<Accepted, SubmitError> {
+        let event = NewEvent {
+            kind: Kind::FileUploaded,
+            name: EventName::parse("file.uploaded").expect("a name"),
+            data: b"{\"uuid\":\"x\"}".to_vec(),
+            file: None,
+            initiator: None,
+            previous_values: None,
+            occurred_at: None,
+            idempotency_key: None,
+        };
+        let submission = Submission {
+            project: self.project,
+            events: vec![event; events],
+            idempotency: None,
+            source: Source::Native,
+        };
+        let (reply, mut answer) = oneshot::channel();
+        self.tell(Message::Submit { submission, reply });
+        loop {
+            match answer.try_recv() {
+                Ok(result) => return result,
+                Err(oneshot::error::TryRecvError::Closed) => panic!("nobody answered"),
+                Err(oneshot::error::TryRecvError::Empty) => assert!(self.step(u64::MAX), "stuck"),
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, ms: u64) {
+        let until_ms = self.now_ms + ms;
+        while self.step(until_ms) {}
+        self.now_ms = until_ms;
+        self.tell(Message::Time);
+    }
+
+    /// The process is killed: what is under way is lost. A new one starts after `off_ms`.
+    pub fn crash(&mut self, off_ms: u64) {
+        self.happening.clear();
+        self.now_ms += off_ms;
+        self.seed += 1;
+        let core = Core::recover(
+            self.settings.clone(),
+            &*self.store,
+            AllowList::default(),
+            self.seed,
+            self.now(),
+        );
+        self.core = core.expect("recovers");
+        self.tell(Message::Time);
+    }
+
+    pub fn finished(&self, seq: Seq) -> Option<Finished> {
+        self.store.finished(seq).expect("reads")
+    }
+
+    /// Attempts of one delivery, in order.
+    pub fn attempts_of(&self, seq: Seq) -> Vec<Started> {
+        self.log.iter().filter(|started| started.seq == seq).cloned().collect()
+    }
+
+    /// Attempts to one host, in order.
+    pub fn attempts_to(&self, host: &str) -> Vec<Started> {
+        self.log.iter().filter(|started| started.host == host).cloned().collect()
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: START.plus(self.now_ms), mono: Mono(self.now_ms) }
+    }
+
+    /// The next thing that happens up to `until_ms`; false if nothing does.
+    fn step(&mut self, until_ms: u64) -> bool {
+        let wake = self.core.next_wake();
+        let wall = wake.wall.map(|at| at.0.saturating_sub(START.0));
+        let wake_ms = [wall, wake.mono.map(|at| at.0)].into_iter().flatten().min();
+        let next_ms = self.happening.keys().next().map(|(at, _)| *at);
+        let at_ms = match (wake_ms, next_ms) {
+            (Some(wake), Some(next)) => wake.min(next),
+            (Some(at), None) | (None, Some(at)) => at,
+            (None, None) => return false,
+        };
+        let at_ms = at_ms.max(self.now_ms);
+        if at_ms > until_ms {
+            return false;
+        }
+        self.now_ms = at_ms;
+        let message = match self.happening.first_entry() {
+            Some(entry) if entry.key().0 <= at_ms => entry.remove(),
+            _ => Message::Time,
+        };
+        self.tell(message);
+        true
+    }
+
+    fn tell(&mut self, message: Message) {
+        self.core.apply(self.now(), message);
+        self.core.flush();
+        while let Some(effect) = self.core.poll() {
+            self.perform(effect);
+        }
+        assert!(self.core.broken().is_none(), "the store failed");
+    }
+
+    fn later(&mut self, in_ms: u64, message: Message) {
+        self.happened += 1;
+        self.happening.insert((self.now_ms + in_ms, self.happened), message);
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Commit { ticket, mut batch } => {
+                // A batch that may wait would wait in real time.
+                batch.durability = Durability::Now;
+                let answers = self.answers.0.clone();
+                self.asked += 1;
+                self.store.commit(
+                    batch,
+                    Box::new(move |result| {
+                        answers
+                            .send(Message::Committed { ticket, result })
+                            .expect("somebody waits");
+                    }),
+                );
+            }
+            Effect::Fetch { webhook, queue, after, rows } => {
+                let page = self.store.due(webhook, queue, after, rows).expect("reads");
+                let rows = Some((page.rows, page.more));
+                self.later(DISK_MS, Message::Fetched { webhook, queue, rows });
+            }
+            Effect::Upkeep { keep_since, rows_max } => {
+                let answers = self.answers.0.clone();
+                self.asked += 1;
+                self.store.upkeep(
+                    keep_since,
+                    rows_max,
+                    Box::new(move |result| {
+                        answers.send(Message::UpkeepDone(result)).expect("somebody waits");
+                    }),
+                );
+            }
+            Effect::Start(job) => self.start(*job),
+        }
+        for _ in 0..std::mem::take(&mut self.asked) {
+            let message = self.answers.1.recv().expect("every batch is called back");
+            self.later(DISK_MS, message);
+        }
+    }
+
+    fn start(&mut self, job: postrider::engine::core::Job) {
+        let host = job.webhook.target_url.origin().host.to_string();
+        let behaviour = self.targets.get(&host).cloned();
+        let (outcome, took_ms, retry_after) = match behaviour {
+            None => (Outcome::Status(200), 5, None),
+            Some(Behaviour::Answer(status, ms, retry)) => (Outcome::Status(status), ms, retry),
+            Some(Behaviour::Hang) => (Outcome::Failure(Failure::Timeout), ATTEMPT_MS_MAX, None),
+            Some(Behaviour::Refuse) => (Outcome::Failure(Failure::ConnectRefused), 1, None),
+        };
+        self.log.push(Started {
+            webhook: job.webhook.id.get(),
+            host,
+            event: job.row.event,
+            seq: job.row.key.seq,
+            attempt: job.row.attempts + 1,
+            at_ms: self.now_ms,
+            end_ms: self.now_ms + took_ms,
+            delivered: outcome == Outcome::Status(200),
+        });
+        let end = AttemptEnd {
+            row: job.row,
+            probe: job.probe,
+            started: self.now().wall,
+            delivery: None,
+            response: Response {
+                outcome,
+                address: None,
+                phases: Phases::default(),
+                headers: Vec::new(),
+                body: Vec::new(),
+                body_truncated: false,
+                retry_after: retry_after.map(str::to_owned),
+                refused: None,
+            },
+        };
+        self.later(took_ms, Message::Ended(Box::new(end)));
+    }
+}
