@@ -58,6 +58,9 @@ fn webhook(version: Version, event: &str) -> Webhook {
         revision: 3,
         paused_total_ms: 0,
         listener: None,
+        hidden: false,
+        public_id: "wh-0000000000000000000000".to_owned(),
+        options: Default::default(),
     }
 }
 
@@ -67,6 +70,7 @@ fn stored(new: NewEvent) -> Event {
         project: ProjectId::new(42_797).expect("in range"),
         kind: new.kind,
         name: new.name,
+        dialect: new.dialect,
         data: new.data,
         file: new.file,
         initiator: new.initiator,

@@ -13,7 +13,7 @@ use postrider::logic::batch::{
 };
 use postrider::model::attempt::{Attempt, Outcome, Phases};
 use postrider::model::delivery::{CancelledReason, Ending, Pending, Queue, QueueKey};
-use postrider::model::event::{Event, EventName, Kind, Source};
+use postrider::model::event::{Dialect, Event, EventName, Kind, Source};
 use postrider::model::ids::{EventId, ProjectId, Seq, WebhookId};
 use postrider::model::project::Project;
 use postrider::model::secret::Secret;
@@ -87,6 +87,7 @@ fn project(id: u32) -> Project {
         secret_keys: vec![Secret::new(format!("canary-key-{id}"))],
         created: Wall(1),
         settings: Default::default(),
+        intake_tokens: Vec::new(),
     }
 }
 
@@ -107,6 +108,9 @@ fn webhook(id: u32, event: &str, url: &str, revision: u64) -> Webhook {
         revision,
         paused_total_ms: 0,
         listener: None,
+        hidden: false,
+        public_id: "wh-0000000000000000000000".to_owned(),
+        options: Default::default(),
     }
 }
 
@@ -115,6 +119,7 @@ fn event(ms: u64, n: u64) -> Arc<Event> {
         id: EventId { seq: Seq(Seq::at(Wall(ms)).0 + n), salt: n },
         project: ProjectId::new(1).expect("an id"),
         kind: Kind::FileUploaded,
+        dialect: Dialect::Uploadcare,
         name: EventName::parse("file.uploaded").expect("a name"),
         data: br#"{"uuid":"canary-payload"}"#.to_vec(),
         file: None,
@@ -242,6 +247,7 @@ impl History {
                 let webhook = webhook(*id, event, url, self.next);
                 let free = Expect::SubscriptionFree {
                     project: one,
+                    format: webhook.format.name(),
                     event: webhook.events[0].clone(),
                     target_url: url.to_owned(),
                     except: Some(webhook.id),

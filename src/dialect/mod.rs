@@ -6,6 +6,7 @@
 
 pub mod body;
 mod multipart;
+pub mod names;
 pub mod object;
 pub mod uploadcare;
 
@@ -14,16 +15,10 @@ use crate::model::webhook::{Format, Version, Webhook};
 
 pub use uploadcare::payload::{RenderError, Shared};
 
-/// What an event is called in a format; `None` if the format can't carry it.
-#[must_use]
-pub fn name_for(format: Format, kind: Kind, name: &EventName) -> Option<&str> {
-    match format {
-        Format::Uploadcare(version) => uploadcare::kinds::name_for(kind, name, version),
-    }
-}
+pub use names::name_for;
 
 /// How many ways there are to render an event, so that each can be rendered once.
-pub const FORMATS: usize = 3;
+pub const FORMATS: usize = 7;
 
 /// The place of a format among [`FORMATS`].
 #[must_use]
@@ -32,21 +27,17 @@ pub fn format_index(format: Format) -> usize {
         Format::Uploadcare(Version::V05) => 0,
         Format::Uploadcare(Version::V06) => 1,
         Format::Uploadcare(Version::V07) => 2,
-    }
-}
-
-/// Whether webhooks of a format belong to Uploadcare's view of the API.
-#[must_use]
-pub fn is_uploadcare(format: Format) -> bool {
-    match format {
-        Format::Uploadcare(_) => true,
+        Format::JsonApi => 3,
+        Format::Lancer => 4,
+        Format::Standard => 5,
+        Format::CloudEvents => 6,
     }
 }
 
 /// Every name under which some format subscribes to an event, without repeats.
 #[must_use]
 pub fn names(kind: Kind, name: &EventName) -> Vec<EventName> {
-    EventName::parse(uploadcare::kinds::name_of(kind, name)).into_iter().collect()
+    names::all(kind, name)
 }
 
 /// Whether a webhook subscribes to an event, whatever its state.
@@ -60,13 +51,12 @@ pub fn subscribes(webhook: &Webhook, kind: Kind, name: &EventName) -> bool {
 pub fn shared(event: &Event, format: Format) -> Result<Shared, RenderError> {
     match format {
         Format::Uploadcare(version) => uploadcare::payload::shared(event, version),
+        _ => uploadcare::payload::shared(event, Version::V07),
     }
 }
 
 /// The body of one delivery. `shared` was rendered in the webhook's format.
 #[must_use]
 pub fn body(shared: &Shared, webhook: &Webhook, project_public_key: &str) -> Vec<u8> {
-    match webhook.format {
-        Format::Uploadcare(_) => uploadcare::payload::body(shared, webhook, project_public_key),
-    }
+    uploadcare::payload::body(shared, webhook, project_public_key)
 }

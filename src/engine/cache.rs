@@ -75,7 +75,7 @@ impl EventCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::{EventName, Kind, Source};
+    use crate::model::event::{Dialect, EventName, Kind, Source};
     use crate::model::ids::{EventId, ProjectId};
     use crate::model::time::Wall;
 
@@ -87,6 +87,7 @@ mod tests {
                 id: EventId { seq: Seq(n), salt: 0 },
                 project: ProjectId::new(1).expect("an id"),
                 kind: Kind::Custom,
+                dialect: Dialect::Custom,
                 name: EventName::parse("a").expect("a name"),
                 data: vec![b' '; 1024 * 1024],
                 file: None,

@@ -196,9 +196,13 @@ impl Change {
     }
 
     fn expect_free(&mut self, webhook: &Webhook) {
+        if !webhook.format.is_unique() {
+            return;
+        }
         for event in &webhook.events {
             let expect = Expect::SubscriptionFree {
                 project: webhook.project,
+                format: webhook.format.name(),
                 event: event.clone(),
                 target_url: webhook.target_url.as_str().to_owned(),
                 except: Some(webhook.id),
@@ -211,7 +215,7 @@ impl Change {
 /// A new webhook.
 pub fn create(
     catalog: &Catalog,
-    id: WebhookId,
+    (id, public_id): (WebhookId, String),
     project: ProjectId,
     draft: WebhookDraft,
     listener: Option<std::net::SocketAddr>,
@@ -226,20 +230,23 @@ pub fn create(
     let state = if draft.is_active { WebhookState::Active } else { WebhookState::Inactive };
     let webhook = Webhook {
         id,
+        public_id,
         project,
         target_url: draft.target_url,
-        events: vec![draft.event],
+        events: draft.events,
         format: draft.format,
         state,
         secret: draft.secret,
         next_secret: None,
         headers: draft.headers,
         limits: draft.limits,
+        options: draft.options,
         created: now,
         updated: now,
         revision: 1,
         paused_total_ms: 0,
         listener,
+        hidden: false,
     };
     let mut change = Change::default();
     change.expect_free(&webhook);
@@ -350,6 +357,7 @@ pub fn put_project(
         secret_keys: draft.secret_keys,
         created: old.map_or(now, |old| old.created),
         settings: draft.settings,
+        intake_tokens: old.map_or_else(Vec::new, |old| old.intake_tokens.clone()),
     };
     let mut change = Change::default();
     if old.is_none_or(|old| **old != project) {

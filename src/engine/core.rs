@@ -30,7 +30,7 @@ use crate::logic::verdict;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{Pending, Queue, QueueKey};
 use crate::model::event::{Event, Source};
-use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, mix};
+use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, alnum_id, mix};
 use crate::model::project::Project;
 use crate::model::target::Origin;
 use crate::model::time::{MINUTE_MS, Now, Wall};
@@ -446,7 +446,9 @@ impl Core {
         match command {
             Command::CreateWebhook { project, draft, listener } => {
                 let next = WebhookId::new(self.webhook_id_max + 1).ok_or(CommandError::NoId)?;
-                let change = command::create(&catalog, next, project, draft, listener, now.wall)?;
+                let bits = u128::from(self.draw()) << 64 | u128::from(self.draw());
+                let ids = (next, alnum_id("wh-", bits));
+                let change = command::create(&catalog, ids, project, draft, listener, now.wall)?;
                 self.webhook_id_max = next.get();
                 Ok(change)
             }
@@ -459,7 +461,7 @@ impl Core {
             Command::Unsubscribe { project, target_url, event } => {
                 let of_target: Vec<Arc<Webhook>> = catalog
                     .webhooks_of(project)
-                    .filter(|webhook| crate::dialect::is_uploadcare(webhook.format))
+                    .filter(|webhook| webhook.format.is_uploadcare())
                     .filter(|webhook| webhook.target_url.as_str() == target_url)
                     .filter(|webhook| {
                         event.as_deref().is_none_or(|event| {
@@ -485,6 +487,11 @@ impl Core {
                 Ok(Change::default())
             }
         }
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.chance)
     }
 
     fn test(

@@ -203,6 +203,7 @@ fn stored(new: NewEvent, id: EventId, project: ProjectId, source: Source, now: W
         project,
         kind: new.kind,
         name: new.name,
+        dialect: new.dialect,
         data: new.data,
         file: new.file,
         initiator: new.initiator,

@@ -114,7 +114,7 @@ pub(super) async fn listen(api: &Api, parts: &Parts, body: &[u8]) -> Response<Bo
     let mut session = Session { handle: api.handle.clone(), project: project.id, ids: Vec::new() };
     for event in events {
         let mut draft = draft.clone();
-        draft.event = event;
+        draft.events = vec![event];
         let project = project.id;
         let command = Command::CreateWebhook { project, draft, listener: Some(listener) };
         match api.handle.command(command).await {

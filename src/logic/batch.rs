@@ -57,10 +57,12 @@ pub enum Expect {
         /// Its revision.
         revision: Option<u64>,
     },
-    /// No other webhook of the project subscribes this target to this event.
+    /// No other webhook of the project and format subscribes this target to this event.
     SubscriptionFree {
         /// The project.
         project: ProjectId,
+        /// The format's name: each has its own subscriptions.
+        format: &'static str,
         /// The event.
         event: EventName,
         /// The target URL's text, compared exactly.

@@ -153,6 +153,9 @@ pub(crate) mod tests {
             revision: 1,
             paused_total_ms: 0,
             listener: None,
+            hidden: false,
+            public_id: "wh-0000000000000000000000".to_owned(),
+            options: Default::default(),
         }
     }
 
@@ -164,6 +167,7 @@ pub(crate) mod tests {
             secret_keys: vec![Secret::new(format!("secret{id}"))],
             created: Wall(1),
             settings: Default::default(),
+            intake_tokens: Vec::new(),
         }
     }
 

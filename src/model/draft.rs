@@ -8,15 +8,15 @@ use super::ids::ProjectId;
 use super::project::ProjectSettings;
 use super::secret::Secret;
 use super::target::TargetUrl;
-use super::webhook::{Format, Limits, Webhook};
+use super::webhook::{Format, FormatOptions, Limits, Webhook};
 
 /// A webhook to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookDraft {
     /// Where it delivers to.
     pub target_url: TargetUrl,
-    /// What it subscribes to.
-    pub event: EventName,
+    /// What it subscribes to; not empty.
+    pub events: Vec<EventName>,
     /// How the payload looks.
     pub format: Format,
     /// Whether it gets events.
@@ -27,6 +27,8 @@ pub struct WebhookDraft {
     pub headers: Vec<(String, String)>,
     /// Its own limits.
     pub limits: Limits,
+    /// Choices that matter to its format.
+    pub options: FormatOptions,
 }
 
 /// What an update does to an optional field.
@@ -46,8 +48,8 @@ pub enum Change<T> {
 pub struct WebhookPatch {
     /// Where it delivers to.
     pub target_url: Option<TargetUrl>,
-    /// What it subscribes to.
-    pub event: Option<EventName>,
+    /// What it subscribes to, all of it; not empty.
+    pub events: Option<Vec<EventName>>,
     /// How the payload looks.
     pub format: Option<Format>,
     /// Whether it gets events.
@@ -62,6 +64,8 @@ pub struct WebhookPatch {
     pub burst: Change<u32>,
     /// Attempts under way at once.
     pub in_flight: Change<u32>,
+    /// Choices that matter to its format.
+    pub options: Option<FormatOptions>,
 }
 
 impl<T> Change<T> {
@@ -83,8 +87,11 @@ impl WebhookPatch {
         if let Some(target_url) = self.target_url {
             webhook.target_url = target_url;
         }
-        if let Some(event) = self.event {
-            webhook.events = vec![event];
+        if let Some(events) = self.events {
+            webhook.events = events;
+        }
+        if let Some(options) = self.options {
+            webhook.options = options;
         }
         if let Some(format) = self.format {
             webhook.format = format;

@@ -71,7 +71,36 @@ pub enum Kind {
     FileInfoUpdated,
     /// A file was deleted.
     FileDeleted,
+    /// A group was created.
+    GroupCreated,
+    /// A group changed.
+    GroupUpdated,
+    /// A group was deleted.
+    GroupDeleted,
+    /// An action was created.
+    ActionCreated,
+    /// An action changed.
+    ActionUpdated,
+    /// An upload began.
+    SessionCreated,
+    /// An upload was given up.
+    SessionCancelled,
+    /// An upload is complete.
+    SessionCompleted,
     /// Anything else, known by its name alone.
+    Custom,
+}
+
+/// Whose shape an event's data has. Webhooks of another dialect get the mapped form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Dialect {
+    /// Uploadcare's file object, as REST API 0.7 has it.
+    Uploadcare,
+    /// A resource object of JSON:API projects.
+    JsonApi,
+    /// Lancer's session or file table.
+    Lancer,
+    /// The publisher's own.
     Custom,
 }
 
@@ -82,6 +111,20 @@ pub enum Source {
     Native,
     /// `POST /webhooks/{id}/test/`.
     Test,
+    /// `POST /send/`.
+    Send,
+    /// `POST /in/uploadcare/`.
+    Uploadcare,
+    /// `POST /in/tusd/`.
+    Tusd,
+    /// `POST /in/s3/`.
+    S3,
+    /// `POST /in/cloudevents/`.
+    CloudEvents,
+    /// `POST /in/seaweedfs/`.
+    SeaweedFs,
+    /// `POST /in/nextcloud/`.
+    Nextcloud,
 }
 
 /// An event as it was accepted.
@@ -95,6 +138,8 @@ pub struct Event {
     pub kind: Kind,
     /// The name that it was published by.
     pub name: EventName,
+    /// Whose shape `data` has.
+    pub dialect: Dialect,
     /// The payload, normalised JSON.
     pub data: Vec<u8>,
     /// The file's URL.

@@ -160,6 +160,22 @@ impl fmt::Display for DeliveryId {
     }
 }
 
+/// Characters after the prefix of an id of JSON:API projects.
+pub const ALNUM_CHARS: usize = 22;
+
+/// `prefix` and 22 letters and digits that derive from 128 bits, one to one.
+#[must_use]
+pub fn alnum_id(prefix: &str, bits: u128) -> String {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut rest = bits;
+    let mut out = prefix.to_owned();
+    for _ in 0..ALNUM_CHARS {
+        out.push(char::from(LETTERS[(rest % 62) as usize]));
+        rest /= 62;
+    }
+    out
+}
+
 /// The finaliser of SplitMix64: a bijection that scatters near inputs.
 #[must_use]
 pub fn mix(value: u64) -> u64 {

@@ -28,6 +28,25 @@ pub struct Project {
     pub created: Wall,
     /// What its owner chose.
     pub settings: ProjectSettings,
+    /// Tokens by which other systems may bring events in.
+    pub intake_tokens: Vec<IntakeToken>,
+}
+
+/// Most intake tokens that a project holds at once.
+pub const INTAKE_TOKENS_MAX: usize = 64;
+
+/// A token by which another system may bring events in, and nothing else. The token itself is
+/// shown once and not kept.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct IntakeToken {
+    /// Its number within the project.
+    pub id: u32,
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// When it was made.
+    pub created: Wall,
 }
 
 /// A project's own choices.

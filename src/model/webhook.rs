@@ -24,6 +24,14 @@ pub const WEBHOOKS_PER_PROJECT_MAX: usize = 100_000;
 pub enum Format {
     /// Uploadcare's `{initiator, hook, data, file}`, in one of three versions.
     Uploadcare(Version),
+    /// The `webhook_events` document of JSON:API projects.
+    JsonApi,
+    /// Lancer's `{event, data}`.
+    Lancer,
+    /// Standard Webhooks' `{type, timestamp, data}`.
+    Standard,
+    /// CloudEvents 1.0, structured mode.
+    CloudEvents,
 }
 
 /// A version of Uploadcare's payload.
@@ -56,11 +64,28 @@ impl Version {
 }
 
 impl Format {
+    /// Whether webhooks of this format belong to Uploadcare's own view of the API.
+    #[must_use]
+    pub fn is_uploadcare(self) -> bool {
+        matches!(self, Format::Uploadcare(_))
+    }
+
+    /// Whether a project may have one webhook only for each event and target: all but those of
+    /// JSON:API, whose original has no such rule.
+    #[must_use]
+    pub fn is_unique(self) -> bool {
+        self != Format::JsonApi
+    }
+
     /// The name in the API's `format` field.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Format::Uploadcare(_) => "uploadcare",
+            Format::JsonApi => "jsonapi",
+            Format::Lancer => "lancer",
+            Format::Standard => "standard",
+            Format::CloudEvents => "cloudevents",
         }
     }
 }
@@ -101,11 +126,44 @@ pub struct Limits {
     pub in_flight: Option<u32>,
 }
 
+/// How `X-Uc-Signature` is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SignatureStyle {
+    /// `v1=` and the digits: Uploadcare's own.
+    #[default]
+    V1,
+    /// The digits alone, as JSON:API projects send them.
+    Bare,
+}
+
+/// What Lancer's `FILE_DELETE` carries as data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileDelete {
+    /// One file, as documented.
+    #[default]
+    Object,
+    /// An array of files, as the code sends it.
+    Array,
+}
+
+/// Choices that matter to some formats only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormatOptions {
+    /// How `X-Uc-Signature` is written.
+    pub signature_style: SignatureStyle,
+    /// Whether a JSON:API payload shows the signing secret.
+    pub include_secret: bool,
+    /// What Lancer's `FILE_DELETE` carries.
+    pub file_delete: FileDelete,
+}
+
 /// A webhook (subscription). Its id is also the id of its lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
     /// Its integer id.
     pub id: WebhookId,
+    /// The same webhook's id in JSON:API, `wh-` and 22 letters and digits.
+    pub public_id: String,
     /// Who owns it.
     pub project: ProjectId,
     /// Where it delivers to.
@@ -124,6 +182,8 @@ pub struct Webhook {
     pub headers: Vec<(String, String)>,
     /// Its own limits.
     pub limits: Limits,
+    /// Choices that matter to its format.
+    pub options: FormatOptions,
     /// When it was made.
     pub created: Wall,
     /// When its owner last changed it.
@@ -136,6 +196,8 @@ pub struct Webhook {
     /// The one loopback address that a `listen` session of this machine may be reached at. Such
     /// a webhook goes with its session.
     pub listener: Option<std::net::SocketAddr>,
+    /// The hidden lane of `/send/`: it subscribes to nothing and is shown nowhere.
+    pub hidden: bool,
 }
 
 impl Webhook {

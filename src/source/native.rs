@@ -10,9 +10,12 @@ use thiserror::Error;
 
 use super::split;
 use crate::dialect::body::{BodyError, Field, Fields, Media, clip};
+use crate::dialect::names;
 use crate::dialect::object::Object;
-use crate::dialect::uploadcare::{encode, kinds};
-use crate::model::event::{EventName, FILE_URL_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Kind};
+use crate::dialect::uploadcare::encode;
+use crate::model::event::{
+    Dialect, EventName, FILE_URL_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Kind,
+};
 use crate::model::json::Json;
 use crate::model::time::{Wall, parse_rfc3339};
 
@@ -25,6 +28,13 @@ const FIELDS: [&str; 8] = [
     "previous_values",
     "occurred_at",
     "idempotency_key",
+];
+
+const DIALECTS: [(&str, Dialect); 4] = [
+    ("uploadcare", Dialect::Uploadcare),
+    ("jsonapi", Dialect::JsonApi),
+    ("lancer", Dialect::Lancer),
+    ("custom", Dialect::Custom),
 ];
 
 /// What one publish request may hold. The request's own size is the reader's limit.
@@ -43,6 +53,8 @@ pub struct NewEvent {
     pub kind: Kind,
     /// The name that it was published by.
     pub name: EventName,
+    /// Whose shape `data` has.
+    pub dialect: Dialect,
     /// The payload, normalised JSON: an object.
     pub data: Vec<u8>,
     /// The file's URL.
@@ -273,11 +285,12 @@ impl Reader<'_> {
             let problem = format!("Unknown field. Known are {}.", FIELDS.join(", "));
             return Err(self.problem(&clip(name), problem));
         }
-        let name = self.name(fields)?;
+        let (name, kind, dialect) = self.name(fields)?;
         let data = self.object(fields, "data")?;
         let event = NewEvent {
-            kind: kinds::kind_of(name.as_str()),
+            kind,
             name,
+            dialect,
             data: data.ok_or_else(|| self.problem("data", REQUIRED.to_owned()))?,
             file: self.text(fields, "file", file_is_sound)?,
             initiator: self.object(fields, "initiator")?,
@@ -289,7 +302,7 @@ impl Reader<'_> {
         Ok(event)
     }
 
-    fn name(&self, fields: &Fields) -> Result<EventName, PublishError> {
+    fn name(&self, fields: &Fields) -> Result<(EventName, Kind, Dialect), PublishError> {
         let field = fields.given("event");
         let field = field.ok_or_else(|| self.problem("event", REQUIRED.to_owned()))?;
         let shown = field.shown();
@@ -299,7 +312,7 @@ impl Reader<'_> {
             );
             self.problem("event", problem)
         })?;
-        self.dialect(fields, &name)?;
+        let (kind, dialect) = self.meaning(fields, &name)?;
         match self.event_types {
             Some(types) if !types.iter().any(|known| known == name.as_str()) => {
                 let known = types.join(", ");
@@ -307,22 +320,29 @@ impl Reader<'_> {
                     format!("\"{shown}\" is not one of this project's event types: {known}.");
                 Err(self.problem("event", problem))
             }
-            _ => Ok(name),
+            _ => Ok((name, kind, dialect)),
         }
     }
 
-    fn dialect(&self, fields: &Fields, name: &EventName) -> Result<(), PublishError> {
-        let Some(field) = fields.given("dialect") else { return Ok(()) };
-        if field.as_text() != Some("uploadcare") {
-            let problem =
-                format!("\"{}\" is not a known dialect. Known: uploadcare.", field.shown());
-            return Err(self.problem("dialect", problem));
-        }
-        if kinds::kind_of(name.as_str()) == Kind::Custom {
-            let problem = format!("\"{}\" is not one of Uploadcare's events.", name.as_str());
-            return Err(self.problem("event", problem));
-        }
-        Ok(())
+    /// What the name means; `dialect` says whose name it is where two have it.
+    fn meaning(&self, fields: &Fields, name: &EventName) -> Result<(Kind, Dialect), PublishError> {
+        let dialect = match fields.given("dialect") {
+            None => None,
+            Some(field) => {
+                let known = DIALECTS.iter().find(|(text, _)| field.as_text() == Some(text));
+                let (_, dialect) = known.ok_or_else(|| {
+                    let known = DIALECTS.map(|(text, _)| text).join(", ");
+                    let problem =
+                        format!("\"{}\" is not a known dialect. Known: {known}.", field.shown());
+                    self.problem("dialect", problem)
+                })?;
+                Some(*dialect)
+            }
+        };
+        names::meaning(name.as_str(), dialect).ok_or_else(|| {
+            let problem = format!("\"{}\" is not one of that dialect's events.", name.as_str());
+            self.problem("event", problem)
+        })
     }
 
     /// An object as normalised bytes.

@@ -6,7 +6,7 @@
 use super::native::NewEvent;
 use crate::dialect::object::Object;
 use crate::dialect::uploadcare::kinds;
-use crate::model::event::{EventName, Kind};
+use crate::model::event::{Dialect, EventName, Kind};
 use crate::model::time::Wall;
 
 /// Where sample files claim to be.
@@ -24,6 +24,7 @@ pub fn test_event(name: &EventName, uuid: &str, file_name: &str, now: Wall) -> N
     NewEvent {
         kind,
         name: name.clone(),
+        dialect: if kind == Kind::Custom { Dialect::Custom } else { Dialect::Uploadcare },
         data: file_data(kind, uuid, file_name, &file, now),
         file: Some(file),
         initiator: None,

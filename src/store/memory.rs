@@ -163,9 +163,10 @@ impl State {
             Expect::WebhookRevision { id, revision } => {
                 self.webhooks.get(id).map(|webhook| webhook.revision) == *revision
             }
-            Expect::SubscriptionFree { project, event, target_url, except } => {
+            Expect::SubscriptionFree { project, format, event, target_url, except } => {
                 !self.webhooks.values().any(|webhook| {
                     webhook.project == *project
+                        && webhook.format.name() == *format
                         && webhook.events.contains(event)
                         && webhook.target_url.as_str() == target_url
                         && Some(webhook.id) != *except

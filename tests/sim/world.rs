@@ -19,7 +19,7 @@ use postrider::logic::quota::Rate;
 use postrider::model::attempt::{Failure, Outcome, Phases};
 use postrider::model::delivery::Finished;
 use postrider::model::draft::{ProjectDraft, WebhookDraft, WebhookPatch};
-use postrider::model::event::{EventName, Kind, Source};
+use postrider::model::event::{Dialect, EventName, Kind, Source};
 use postrider::model::ids::{ProjectId, Seq, WebhookId};
 use postrider::model::project::ProjectSettings;
 use postrider::model::secret::Secret;
@@ -140,7 +140,8 @@ impl World {
     pub fn webhook(&mut self, host: &str, path: &str, limits: Limits) -> WebhookId {
         let draft = WebhookDraft {
             target_url: TargetUrl::parse(&format!("http://{host}/{path}")).expect("a URL"),
-            event: EventName::parse("file.uploaded").expect("a name"),
+            events: vec![EventName::parse("file.uploaded").expect("a name")],
+            options: Default::default(),
             format: Format::Uploadcare(Version::V07),
             is_active: true,
             secret: None,
@@ -185,6 +186,7 @@ impl World {
     pub fn publish_many(&mut self, events: usize) -> Result<Accepted, SubmitError> {
         let event = NewEvent {
             kind: Kind::FileUploaded,
+            dialect: Dialect::Uploadcare,
             name: EventName::parse("file.uploaded").expect("a name"),
             data: b"{\"uuid\":\"x\"}".to_vec(),
             file: None,

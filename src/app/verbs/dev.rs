@@ -27,7 +27,7 @@ use crate::model::event::{EventName, Source};
 use crate::model::ids::{ProjectId, WebhookId};
 use crate::model::secret::Secret;
 use crate::model::target::TargetUrl;
-use crate::model::webhook::{Format, Limits, Version};
+use crate::model::webhook::{Format, FormatOptions, Limits, Version};
 use crate::source::sample;
 
 const PUBLIC_KEY: &str = "demopublic";
@@ -144,12 +144,13 @@ async fn prepare(daemon: &Daemon, hook_at: SocketAddr, secret: Secret) -> Result
     let url = format!("http://{hook_at}/hook");
     let draft = WebhookDraft {
         target_url: TargetUrl::parse(&url).map_err(|error| failed(&error))?,
-        event: EventName::parse(EVENT).ok_or_else(|| failed(&"no event"))?,
+        events: vec![EventName::parse(EVENT).ok_or_else(|| failed(&"no event"))?],
         format: Format::Uploadcare(Version::V07),
         is_active: true,
         secret: Some(secret),
         headers: Vec::new(),
         limits: Limits::default(),
+        options: FormatOptions::default(),
     };
     let command = Command::CreateWebhook { project, draft, listener: None };
     match daemon.handle.command(command).await {

@@ -47,12 +47,13 @@ pub fn create(fields: &Fields, view: View) -> Result<WebhookDraft, Invalid> {
         problems.add("event", "This field is required.".to_owned());
     }
     problems.none()?;
-    let (Some(target_url), Some(event)) = (patch.target_url, patch.event) else {
+    let (Some(target_url), Some(events)) = (patch.target_url, patch.events) else {
         return Err(missing_target());
     };
     Ok(WebhookDraft {
         target_url,
-        event,
+        events,
+        options: patch.options.unwrap_or_default(),
         format: patch.format.unwrap_or(Format::Uploadcare(view.version())),
         is_active: patch.is_active.unwrap_or(true),
         secret: patch.secret.apply(None),
@@ -146,7 +147,8 @@ fn read(
     let headers = own(fields, "headers", problems, own_fields::headers);
     WebhookPatch {
         target_url,
-        event,
+        events: event.map(|event| vec![event]),
+        options: None,
         format,
         is_active,
         secret,
@@ -233,8 +235,11 @@ fn event(
     format: Option<Format>,
     problems: &mut Problems,
 ) -> Option<EventName> {
-    let Format::Uploadcare(version) =
-        format.or(webhook.map(|w| w.format)).unwrap_or(Format::Uploadcare(view.version()));
+    let format = format.or(webhook.map(|w| w.format));
+    let version = match format {
+        Some(Format::Uploadcare(version)) => version,
+        _ => view.version(),
+    };
     let Some(field) = fields.given("event") else {
         let stays = webhook.map(|w| w.events.as_slice()).unwrap_or_default();
         if stays.iter().any(|name| !kinds::carries(version, kinds::kind_of(name.as_str()))) {

@@ -16,7 +16,10 @@ use crate::model::webhook::{Format, Webhook};
 /// One webhook. Every view has Uploadcare's nine keys; our own adds ours after them.
 #[must_use]
 pub fn webhook(webhook: &Webhook, view: View) -> Vec<u8> {
-    let Format::Uploadcare(version) = webhook.format;
+    let version = match webhook.format {
+        Format::Uploadcare(version) => version.as_str(),
+        _ => "1",
+    };
     let object = Object::new()
         .number("id", u64::from(webhook.id.get()))
         .number("project", u64::from(webhook.project.get()))
@@ -25,7 +28,7 @@ pub fn webhook(webhook: &Webhook, view: View) -> Vec<u8> {
         .text("event", webhook.events.first().map_or("", |event| event.as_str()))
         .text("target_url", webhook.target_url.as_str())
         .flag("is_active", webhook.is_active())
-        .text("version", version.as_str())
+        .text("version", version)
         .text_or_null("signing_secret", webhook.secret.as_ref().map(Secret::expose));
     match view {
         View::Vendor(_) | View::Legacy => object.end(),
@@ -43,9 +46,11 @@ pub fn list<'a>(webhooks: impl IntoIterator<Item = &'a Webhook>, view: View) -> 
 /// know, for the whole list, so webhooks of custom types are in our own view alone.
 #[must_use]
 pub fn shown(webhook: &Webhook, view: View) -> bool {
-    let Format::Uploadcare(_) = webhook.format;
-    view == View::Own
-        || webhook.events.iter().all(|event| kinds::kind_of(event.as_str()) != Kind::Custom)
+    if view == View::Own {
+        return true;
+    }
+    webhook.format.is_uploadcare()
+        && webhook.events.iter().all(|event| kinds::kind_of(event.as_str()) != Kind::Custom)
 }
 
 /// `GET /project/`.

@@ -31,7 +31,7 @@ pub fn name_of(kind: Kind, name: &EventName) -> &str {
         Kind::FileStored => "file.stored",
         Kind::FileInfoUpdated => "file.info_updated",
         Kind::FileDeleted => "file.deleted",
-        Kind::Custom => name.as_str(),
+        _ => name.as_str(),
     }
 }
 

@@ -23,11 +23,11 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::model::event::EventName;
 use crate::model::ids::{ProjectId, WebhookId};
-use crate::model::project::{Project, ProjectSettings};
+use crate::model::project::{IntakeToken, Project, ProjectSettings};
 use crate::model::secret::Secret;
 use crate::model::target::TargetUrl;
 use crate::model::time::Wall;
-use crate::model::webhook::{Format, Limits, Webhook, WebhookState};
+use crate::model::webhook::{Format, FormatOptions, Limits, Webhook, WebhookState};
 
 use super::vault::{Vault, VaultError};
 
@@ -112,10 +112,12 @@ struct ProjectRecord {
     secret_keys: Vec<Vec<u8>>,
     created: Wall,
     settings: ProjectSettings,
+    intake_tokens: Vec<IntakeToken>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct WebhookRecord {
+    public_id: String,
     project: ProjectId,
     target_url: TargetUrl,
     events: Vec<EventName>,
@@ -125,11 +127,13 @@ struct WebhookRecord {
     next_secret: Option<Vec<u8>>,
     headers: Vec<(String, String)>,
     limits: Limits,
+    options: FormatOptions,
     created: Wall,
     updated: Wall,
     revision: u64,
     paused_total_ms: u64,
     listener: Option<SocketAddr>,
+    hidden: bool,
 }
 
 /// Why a record with secrets can't be read.
@@ -155,6 +159,7 @@ pub fn encode_project(vault: &Vault, project: &Project) -> Result<Vec<u8>, Vault
         secret_keys,
         created: project.created,
         settings: project.settings.clone(),
+        intake_tokens: project.intake_tokens.clone(),
     };
     Ok(encode(Kind::Project, &project.id.get().to_be_bytes(), &record))
 }
@@ -173,8 +178,9 @@ pub fn decode_project(
     for sealed in &record.secret_keys {
         secret_keys.push(open(vault, &context, sealed, &mut stale)?);
     }
-    let ProjectRecord { name, public_key, created, settings, .. } = record;
-    Ok((Project { id, name, public_key, secret_keys, created, settings }, stale))
+    let ProjectRecord { name, public_key, created, settings, intake_tokens, .. } = record;
+    let project = Project { id, name, public_key, secret_keys, created, settings, intake_tokens };
+    Ok((project, stale))
 }
 
 /// Frames a webhook, its secrets sealed.
@@ -184,6 +190,7 @@ pub fn encode_webhook(vault: &Vault, webhook: &Webhook) -> Result<Vec<u8>, Vault
         secret.as_ref().map(|secret| seal(vault, &context, secret)).transpose()
     };
     let record = WebhookRecord {
+        public_id: webhook.public_id.clone(),
         project: webhook.project,
         target_url: webhook.target_url.clone(),
         events: webhook.events.clone(),
@@ -193,11 +200,13 @@ pub fn encode_webhook(vault: &Vault, webhook: &Webhook) -> Result<Vec<u8>, Vault
         next_secret: seal_one(&webhook.next_secret)?,
         headers: webhook.headers.clone(),
         limits: webhook.limits,
+        options: webhook.options,
         created: webhook.created,
         updated: webhook.updated,
         revision: webhook.revision,
         paused_total_ms: webhook.paused_total_ms,
         listener: webhook.listener,
+        hidden: webhook.hidden,
     };
     Ok(encode(Kind::Webhook, &webhook.id.get().to_be_bytes(), &record))
 }
@@ -219,6 +228,7 @@ pub fn decode_webhook(
     let next_secret = open_one(&record.next_secret)?;
     let webhook = Webhook {
         id,
+        public_id: record.public_id,
         project: record.project,
         target_url: record.target_url,
         events: record.events,
@@ -228,11 +238,13 @@ pub fn decode_webhook(
         next_secret,
         headers: record.headers,
         limits: record.limits,
+        options: record.options,
         created: record.created,
         updated: record.updated,
         revision: record.revision,
         paused_total_ms: record.paused_total_ms,
         listener: record.listener,
+        hidden: record.hidden,
     };
     Ok((webhook, stale))
 }

@@ -10,7 +10,7 @@
 //! | `meta` | name | record Meta | `format`, `project_id_max`, `webhook_id_max`, `seq_max`, `operator_token` |
 //! | `projects` | project | record Project | |
 //! | `webhooks` | webhook | record Webhook | |
-//! | `subscriptions` | project (4 bytes, big endian), event, 0, target URL | webhook | one webhook for each event and target |
+//! | `subscriptions` | project (4 bytes, big endian), format, 0, event, 0, target URL | webhook | one webhook for each format, event and target; JSON:API's are not unique and have none |
 //! | `fresh` | (webhook, due ms, seq) | record Pending | deliveries that were never attempted |
 //! | `retry` | (webhook, due ms, seq) | record Pending | deliveries that were |
 //! | `closed` | webhook | record ClosedLane | rows up to its number have ended and are being moved |
@@ -88,9 +88,15 @@ pub fn idempotency_key_bytes(project: u32, key: u128) -> Vec<u8> {
 }
 
 /// The key of a subscription.
-pub fn subscription_key(project: ProjectId, event: &str, target_url: &str) -> Vec<u8> {
+pub fn subscription_key(
+    project: ProjectId,
+    format: &str,
+    event: &str,
+    target_url: &str,
+) -> Vec<u8> {
     let project = project.get().to_be_bytes();
-    [project.as_slice(), event.as_bytes(), b"\0", target_url.as_bytes()].concat()
+    let parts = [format.as_bytes(), event.as_bytes(), target_url.as_bytes()].join(&0);
+    [project.as_slice(), &parts].concat()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::logic::batch::{Batch, Expect, Next, Op};
 use crate::model::delivery::{Pending, Queue};
+use crate::model::event::EventName;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
@@ -267,8 +268,8 @@ impl<'t> Session<'t> {
             Expect::WebhookRevision { id, revision } => {
                 Ok(self.webhook(*id)?.map(|webhook| webhook.revision) == *revision)
             }
-            Expect::SubscriptionFree { project, event, target_url, except } => {
-                let key = tables::subscription_key(*project, event.as_str(), target_url);
+            Expect::SubscriptionFree { project, format, event, target_url, except } => {
+                let key = tables::subscription_key(*project, format, event.as_str(), target_url);
                 let holder = self.subscriptions.get(key.as_slice())?.map(|row| row.value());
                 Ok(holder.is_none() || holder == except.map(WebhookId::get))
             }
@@ -347,12 +348,7 @@ impl<'t> Session<'t> {
 
     fn put_webhook(&mut self, webhook: &Webhook) -> Result<(), WriteError> {
         self.drop_subscriptions(webhook.id)?;
-        for event in &webhook.events {
-            let key = tables::subscription_key(
-                webhook.project,
-                event.as_str(),
-                webhook.target_url.as_str(),
-            );
+        for key in subscriptions(webhook) {
             self.subscriptions.insert(key.as_slice(), webhook.id.get())?;
         }
         let record = record::encode_webhook(self.vault, webhook)?;
@@ -362,9 +358,7 @@ impl<'t> Session<'t> {
 
     fn drop_subscriptions(&mut self, id: WebhookId) -> Result<(), WriteError> {
         let Some(old) = self.webhook(id)? else { return Ok(()) };
-        for event in &old.events {
-            let key =
-                tables::subscription_key(old.project, event.as_str(), old.target_url.as_str());
+        for key in subscriptions(&old) {
             self.subscriptions.remove(key.as_slice())?;
         }
         Ok(())
@@ -465,6 +459,15 @@ impl<'t> Session<'t> {
         }
         Ok(swept)
     }
+}
+
+/// The keys of a webhook in the index of subscriptions.
+fn subscriptions(webhook: &Webhook) -> Vec<Vec<u8>> {
+    let (format, target_url) = (webhook.format, webhook.target_url.as_str());
+    let key = |event: &EventName| {
+        tables::subscription_key(webhook.project, format.name(), event.as_str(), target_url)
+    };
+    webhook.events.iter().filter(|_| format.is_unique()).map(key).collect()
 }
 
 fn meta_u64(

@@ -44,6 +44,9 @@ fn webhook(version: Version) -> Webhook {
         revision: 1,
         paused_total_ms: 0,
         listener: None,
+        hidden: false,
+        public_id: "wh-0000000000000000000000".to_owned(),
+        options: Default::default(),
     }
 }
 
@@ -65,7 +68,7 @@ fn what_real_clients_send_to_create() {
     ] {
         let draft = create(&fields, view).expect("accepted");
         assert_eq!(draft.target_url.as_str(), "https://a.example/hook");
-        assert_eq!(draft.event.as_str(), "file.uploaded");
+        assert_eq!(draft.events[0].as_str(), "file.uploaded");
         assert_eq!((draft.format, draft.is_active), (Format::Uploadcare(version), is_active));
         assert_eq!(draft.secret, None);
         assert_eq!((draft.headers, draft.limits), (Vec::new(), Limits::default()));
@@ -77,7 +80,7 @@ fn our_own_fields() {
     let text = r#"{"target_url":"http://a/","event":"order.paid","signing_secret":"s","version":"0.7",
         "format":"uploadcare","headers":{"Authorization":"x"},"rate_per_second":2,"burst":"3","in_flight":4}"#;
     let draft = create(&json(text), View::Own).expect("accepted");
-    assert_eq!(draft.event.as_str(), "order.paid");
+    assert_eq!(draft.events[0].as_str(), "order.paid");
     assert_eq!(draft.headers, [("Authorization".to_owned(), "x".to_owned())]);
     let limits = Limits { rate_per_second: Some(2), burst: Some(3), in_flight: Some(4) };
     assert_eq!(draft.limits, limits);
