@@ -20,6 +20,7 @@ use postrider::model::secret::Secret;
 use postrider::model::target::TargetUrl;
 use postrider::model::time::Wall;
 use postrider::model::webhook::{Format, Limits, Version, Webhook, WebhookState};
+use postrider::store::embedded::journal::memory::Disk;
 use postrider::store::embedded::vault::{Key, Vault};
 use postrider::store::embedded::{Embedded, FILE_NAME, OpenError};
 use postrider::store::memory::Memory;
@@ -33,7 +34,8 @@ fn vault(first: u8, others: &[u8]) -> Vault {
 }
 
 fn on_memory() -> Embedded {
-    Embedded::open_on(redb::backends::InMemoryBackend::new(), vault(1, &[])).expect("opens")
+    Embedded::open_on(redb::backends::InMemoryBackend::new(), Disk::default(), vault(1, &[]))
+        .expect("opens")
 }
 
 /// A directory that is removed when the test ends.
