@@ -52,7 +52,8 @@ def agreement(report, stage):
     both = project.call("POST", "/events/", named, headers=header("k"))
     report.equal("they agree", (both.status, both.json()["duplicate"]), (202, False))
     field = project.call("POST", "/events/", named)
-    report.equal("the field alone is the same key", field.json(), {**both.json(), "duplicate": True})
+    report.equal("the field alone is the same key", field.json(),
+                 {**both.json(), "duplicate": True})
     bare = project.call("POST", "/events/", event, headers=header("k"))
     report.equal("without the field it is another body", bare.status, 409)
     pair = [{**event, "idempotency_key": "a"}, {**event, "idempotency_key": "b"}]
