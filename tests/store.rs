@@ -12,7 +12,7 @@ use postrider::logic::batch::{
     AcceptedEvent, Batch, Durability, Expect, IdempotencyRecord, Next, Op,
 };
 use postrider::model::attempt::{Attempt, Outcome, Phases};
-use postrider::model::delivery::{CancelledReason, Ending, Pending, Queue, QueueKey};
+use postrider::model::delivery::{CancelledReason, Ending, FailedReason, Pending, Queue, QueueKey};
 use postrider::model::event::{Event, EventName, Kind, Source};
 use postrider::model::ids::{EventId, ProjectId, Seq, WebhookId};
 use postrider::model::project::Project;
@@ -471,6 +471,8 @@ fn a_rotten_record_is_set_aside_and_stops_nothing() {
     commit(&store, Vec::new());
     let stats = store.stats().expect("reads");
     assert_eq!((stats.quarantined, stats.pending, stats.events), (2, 19, 19));
+    let reported = store.finished(Seq(1_000_007)).expect("reads").expect("is reported");
+    assert_eq!(reported.ending, Ending::Failed(FailedReason::Damaged));
 }
 
 /// Flips a bit in the row of delivery 7 and in the payload of event 13, through redb itself, so

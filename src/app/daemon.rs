@@ -27,7 +27,7 @@ use crate::http::server::{self, Listener, ServerConfig};
 use crate::logic::address::{AllowError, AllowList};
 use crate::logic::dispatcher::{self, TargetLimits};
 use crate::logic::quota::Rate;
-use crate::net::{LOOKUPS_MAX, Net, NetConfig, NetError, SystemResolver};
+use crate::net::{self, LOOKUPS_MAX, Net, NetConfig, NetError, SystemResolver};
 use crate::source::native::PublishLimits;
 use crate::store::Store;
 use crate::store::embedded::{Embedded, OpenError};
@@ -246,7 +246,10 @@ fn net_config(config: &Config) -> Result<NetConfig, StartError> {
     Ok(NetConfig {
         allow: AllowList::parse(&delivery.allow)?,
         ca_files: delivery.ca_files.clone(),
-        proxy: delivery.proxy.as_ref().map(|proxy| proxy.origin.clone()),
+        proxy: delivery.proxy.as_ref().map(|proxy| net::Proxy {
+            origin: proxy.origin.clone(),
+            credentials: proxy.credentials.clone(),
+        }),
         connect_timeout_ms: delivery.connect_timeout_ms,
         attempt_timeout_ms: delivery.attempt_timeout_ms,
         response_bytes_max: delivery.response_body_bytes_max,

@@ -18,7 +18,7 @@ pub enum Exit {
     Unavailable = 69,
     /// A file, a directory or a socket can't be made.
     CantCreate = 73,
-    /// It may work later: another daemon holds the data directory, or the disk is full.
+    /// It may work later: another daemon holds the data directory, or is stopping.
     Temporary = 75,
     /// Not allowed: a wrong key, or a file that may not be opened.
     NoPermission = 77,

@@ -120,13 +120,17 @@ impl Receiver {
 
     async fn receive(&self, parts: Parts, body: Bytes) -> Response<Body> {
         let now = clock::now().wall;
-        let seen = self.look(&parts.headers, &body, now);
+        let mut seen = self.look(&parts.headers, &body, now);
         self.save(&body);
         if self.behaviour.delay_ms > 0 {
             clock::sleep(self.behaviour.delay_ms).await;
         }
         let response = self.respond(&parts, body).await;
         let status = response.status();
+        // What was refused is expected again; what was taken is not.
+        if status.is_success() {
+            seen.repeated = self.remember(&seen.delivery);
+        }
         self.print(&seen, status, now);
         let verified = status.is_success() && seen.is_verified();
         self.received.send_modify(|received| {
@@ -176,7 +180,7 @@ impl Receiver {
             event: event_name(body),
             event_id,
             attempt: text("postrider-attempt"),
-            repeated: self.remember(&delivery),
+            repeated: false,
             delivery,
             uploadcare,
             standard,
@@ -235,7 +239,7 @@ impl Receiver {
         } else {
             format!("  attempt {}", seen.attempt)
         };
-        let again = if seen.repeated && status.is_success() { "  (seen before)" } else { "" };
+        let again = if seen.repeated { "  (seen before)" } else { "" };
         say(&format!(
             "  {clock_time} → {}  {}  {word} {}{age}{attempt}{again}   {}  {}",
             seen.event,

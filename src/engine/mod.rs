@@ -257,6 +257,8 @@ impl Engine {
             }
             self.core.flush();
             self.perform();
+            // What has ended is let go at once: under load, `select` always has a message first.
+            while self.attempts.try_join_next().is_some() {}
             self.status.ticked_at.store(clock::mono().0, Ordering::Relaxed);
             if let Some(why) = self.core.broken() {
                 self.status.broken.store(true, Ordering::Relaxed);

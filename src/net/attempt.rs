@@ -21,7 +21,7 @@ use super::connect::{Route, Trace, Unreached};
 use super::deadline::{Deadline, elapsed_ms};
 use super::exchange::{self, Answer, NoAnswer};
 use super::pool::{Connection, Key};
-use super::{CHECK_TARGET_MS_MAX, Net, Request, Response};
+use super::{CHECK_TARGET_MS_MAX, Net, Proxy, Request, Response, proxy};
 
 /// Headers that belong to the connection or to the framing: a stored request has none of them.
 const RESERVED: [HeaderName; 10] = [
@@ -69,8 +69,9 @@ async fn run(
     deadline: Deadline,
     trace: &mut Trace,
 ) -> Result<Answer, Unreached> {
-    let proxied = net.config.proxy.is_some() && request.listener.is_none();
-    let rendered = render(request, proxied)?;
+    let proxy = net.config.proxy.as_ref().filter(|_| request.listener.is_none());
+    let proxied = proxy.is_some();
+    let rendered = render(request, proxy)?;
     // A listener is one socket address: with another port it lets nothing through.
     let listener = match request.listener {
         Some(listener) if listener.port() == request.origin.port => {
@@ -130,12 +131,14 @@ async fn finish(
     Ok(answer)
 }
 
-fn render(request: &Request, proxied: bool) -> Result<http::Request<Full<Bytes>>, Failure> {
+fn render(request: &Request, proxy: Option<&Proxy>) -> Result<http::Request<Full<Bytes>>, Failure> {
     let invalid = |_| Failure::RequestInvalid;
     let authority = request.origin.authority();
     let path_and_query = PathAndQuery::try_from(request.path_and_query.as_str())
         .map_err(|_| Failure::RequestInvalid)?;
-    let uri = if proxied && request.origin.scheme == Scheme::Http {
+    // What goes through a tunnel is the target's affair; the proxy sees only plain requests.
+    let seen_by = proxy.filter(|_| request.origin.scheme == Scheme::Http);
+    let uri = if seen_by.is_some() {
         let builder = Uri::builder().scheme("http").authority(authority.as_str());
         builder.path_and_query(path_and_query).build().map_err(invalid)?
     } else {
@@ -148,6 +151,11 @@ fn render(request: &Request, proxied: bool) -> Result<http::Request<Full<Bytes>>
             return Err(Failure::RequestInvalid);
         }
         headers.append(name.clone(), value.clone());
+    }
+    if let Some(credentials) = seen_by.and_then(|proxy| proxy.credentials.as_ref()) {
+        let proof = HeaderValue::try_from(proxy::authorization(credentials))
+            .map_err(|_| Failure::RequestInvalid)?;
+        headers.insert(PROXY_AUTHORIZATION, proof);
     }
     let mut rendered = http::Request::new(Full::new(request.body.clone()));
     *rendered.method_mut() = Method::POST;
@@ -191,6 +199,7 @@ mod tests {
     use crate::model::target::TargetUrl;
 
     use super::*;
+    use crate::model::secret::Secret;
 
     fn request(url: &str, headers: &[(&str, &str)]) -> Request {
         let url = TargetUrl::parse(url).expect("a sound URL");
@@ -214,7 +223,7 @@ mod tests {
         for c in (0x21..0x7f_u8).map(char::from).chain(['é', '\u{2028}', '😀']) {
             for text in [format!("http://a.example/x{c}y"), format!("http://a.example/?x{c}y")] {
                 let Ok(url) = TargetUrl::parse(&text) else { continue };
-                let rendered = render(&request(&text, &[]), false).expect(&text);
+                let rendered = render(&request(&text, &[]), None).expect(&text);
                 assert_eq!(rendered.uri().to_string(), url.path_and_query(), "{text}");
             }
         }
@@ -223,21 +232,26 @@ mod tests {
     #[test]
     fn a_proxy_is_told_the_whole_url() {
         let plain = request("http://a.example:81/x?y", &[]);
-        let uri = |request, proxied| render(request, proxied).expect("sound").uri().to_string();
-        assert_eq!(uri(&plain, true), "http://a.example:81/x?y");
-        assert_eq!(uri(&plain, false), "/x?y");
-        // Within a tunnel it is the target that is spoken to.
-        assert_eq!(uri(&request("https://a.example/x", &[]), true), "/x");
+        let origin = plain.origin.clone();
+        let proxy = Proxy { origin, credentials: Some(Secret::new("u:p".to_owned())) };
+        let uri = |request, proxy| render(request, proxy).expect("sound").uri().to_string();
+        assert_eq!(uri(&plain, Some(&proxy)), "http://a.example:81/x?y");
+        assert_eq!(uri(&plain, None), "/x?y");
+        // Within a tunnel it is the target that is spoken to, and it learns no credentials.
+        let tunnelled = request("https://a.example/x", &[]);
+        assert_eq!(uri(&tunnelled, Some(&proxy)), "/x");
+        let headers = render(&tunnelled, Some(&proxy)).expect("sound").headers().clone();
+        assert!(!headers.contains_key(PROXY_AUTHORIZATION));
     }
 
     #[test]
     fn framing_is_not_the_stored_requests_business() {
         for name in RESERVED {
             let spoiled = request("http://a.example/", &[(name.as_str(), "1")]);
-            assert_eq!(render(&spoiled, false).err(), Some(Failure::RequestInvalid), "{name}");
+            assert_eq!(render(&spoiled, None).err(), Some(Failure::RequestInvalid), "{name}");
         }
         let sound = request("http://a.example/", &[("x-a", "1"), ("x-a", "2")]);
-        let rendered = render(&sound, false).expect("sound");
+        let rendered = render(&sound, None).expect("sound");
         assert_eq!(rendered.headers().get_all("x-a").iter().count(), 2);
         assert_eq!(rendered.headers()[HOST], "a.example");
     }

@@ -19,7 +19,7 @@ use crate::model::target::{Host, Origin, Scheme};
 use super::deadline::{Deadline, elapsed_ms};
 use super::resolve::{Resolve, ResolveError};
 use super::stream::Stream;
-use super::{NetConfig, proxy, tls};
+use super::{NetConfig, Proxy, proxy, tls};
 
 /// Most addresses of one name that are tried; all are checked.
 const ADDRESSES_TRIED_MAX: usize = 8;
@@ -55,7 +55,7 @@ pub(super) struct Trace {
 pub(super) struct Dialler {
     resolver: Arc<dyn Resolve>,
     tls: TlsConnector,
-    proxy: Option<Origin>,
+    proxy: Option<Proxy>,
     dns_timeout_ms: u64,
     connect_timeout_ms: u64,
 }
@@ -86,18 +86,18 @@ impl Dialler {
         let start = clock::mono();
         let found = match proxy {
             // The operator chose the proxy: its own address needs no list.
-            Some(proxy) => self.lookup(proxy, deadline).await.map_err(Unreached::Failure),
+            Some(proxy) => self.lookup(&proxy.origin, deadline).await.map_err(Unreached::Failure),
             None => self.addresses(route, deadline).await,
         };
-        trace.phases.dns_ms =
-            matches!(proxy.unwrap_or(route.origin).host, Host::Name(_)).then(|| elapsed_ms(start));
+        let dialled = proxy.map_or(route.origin, |proxy| &proxy.origin);
+        trace.phases.dns_ms = matches!(dialled.host, Host::Name(_)).then(|| elapsed_ms(start));
         let mut tcp = self.connect(&found?, deadline, trace).await?;
         let peer = tcp.peer_addr().map_err(|_| Failure::ConnectFailed)?;
         if route.origin.scheme == Scheme::Http {
             return Ok((Stream::plain(tcp), peer));
         }
-        if proxy.is_some() {
-            self.tunnel(&mut tcp, route.origin, deadline).await?;
+        if let Some(proxy) = proxy {
+            self.tunnel(&mut tcp, proxy, route.origin, deadline).await?;
         }
         let start = clock::mono();
         let shaken = self.handshake(tcp, &route.origin.host, deadline).await;
@@ -172,11 +172,13 @@ impl Dialler {
     async fn tunnel(
         &self,
         tcp: &mut TcpStream,
+        proxy: &Proxy,
         origin: &Origin,
         deadline: Deadline,
     ) -> Result<(), Failure> {
         let limit_ms = deadline.capped_ms(self.connect_timeout_ms);
-        match clock::within(limit_ms, proxy::tunnel(tcp, origin)).await {
+        let tunnel = proxy::tunnel(tcp, origin, proxy.credentials.as_ref());
+        match clock::within(limit_ms, tunnel).await {
             Ok(Ok(true)) => Ok(()),
             Ok(_) => Err(Failure::ConnectFailed),
             Err(_) => Err(Failure::ConnectTimeout),

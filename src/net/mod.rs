@@ -29,6 +29,7 @@ use thiserror::Error;
 
 use crate::logic::address::{AllowList, Refused};
 use crate::model::attempt::{Outcome, Phases};
+use crate::model::secret::Secret;
 use crate::model::target::{Origin, Scheme};
 use crate::model::time::{MINUTE_MS, SECOND_MS};
 
@@ -61,7 +62,7 @@ pub struct NetConfig {
     pub ca_files: Vec<PathBuf>,
     /// An HTTP proxy that everything goes through; then it is the proxy that resolves and dials,
     /// and only names and literal addresses are checked here.
-    pub proxy: Option<Origin>,
+    pub proxy: Option<Proxy>,
     /// Longest name resolution, in milliseconds.
     pub dns_timeout_ms: u64,
     /// Longest TCP connect, and longest TLS handshake, in milliseconds.
@@ -77,6 +78,15 @@ pub struct NetConfig {
     pub idle_per_target_max: usize,
     /// Most unused connections at all.
     pub idle_total_max: usize,
+}
+
+/// An HTTP proxy.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// Where it is; spoken to in plain HTTP.
+    pub origin: Origin,
+    /// `user:password` for Basic authentication.
+    pub credentials: Option<Secret>,
 }
 
 impl Default for NetConfig {
@@ -177,7 +187,7 @@ pub struct Net {
 impl Net {
     /// Opens the port: reads the certificates that it trusts.
     pub fn new(config: NetConfig, resolver: Arc<dyn Resolve>) -> Result<Net, NetError> {
-        if config.proxy.as_ref().is_some_and(|proxy| proxy.scheme != Scheme::Http) {
+        if config.proxy.as_ref().is_some_and(|proxy| proxy.origin.scheme != Scheme::Http) {
             return Err(NetError::ProxyScheme);
         }
         let tls = tls::client_config(&config.ca_files)?;

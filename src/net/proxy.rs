@@ -1,22 +1,32 @@
 //! Tunnels through an HTTP proxy.
 //!
-//! Owns CONNECT. Must never read more than the proxy's own answer: what follows belongs to the
+//! Owns CONNECT and the proof of who asks. Must never read more than the proxy's own answer: what follows belongs to the
 //! target.
 
 use std::io;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::model::secret::Secret;
 use crate::model::target::Origin;
 
 /// Largest answer of a proxy to CONNECT, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1_024;
 
 /// Asks a proxy for a tunnel to the target. `false`: it answered, but gave none.
-pub(super) async fn tunnel(proxy: &mut TcpStream, origin: &Origin) -> io::Result<bool> {
+pub(super) async fn tunnel(
+    proxy: &mut TcpStream,
+    origin: &Origin,
+    credentials: Option<&Secret>,
+) -> io::Result<bool> {
     let authority = format!("{}:{}", origin.host, origin.port);
-    let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let proof = credentials.map_or_else(String::new, |credentials| {
+        format!("Proxy-Authorization: {}\r\n", authorization(credentials))
+    });
+    let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{proof}\r\n");
     proxy.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -27,6 +37,11 @@ pub(super) async fn tunnel(proxy: &mut TcpStream, origin: &Origin) -> io::Result
         head.push(proxy.read_u8().await?);
     }
     Ok(is_success(&head))
+}
+
+/// The value of `Proxy-Authorization`: Basic, RFC 7617.
+pub(super) fn authorization(credentials: &Secret) -> String {
+    format!("Basic {}", STANDARD.encode(credentials.expose()))
 }
 
 fn is_success(head: &[u8]) -> bool {

@@ -121,7 +121,10 @@ def kills(report, seed, rounds):
         for number in range(rounds):
             acknowledged = len(scene.books.acknowledged)
             during_start = chance.random() < 0.25
-            moment = chance.random() * (0.15 if during_start else 0.6)
+            # Some rounds are long, so that a repeat without reason has room to be told from one
+            # that the kill explains.
+            longest = 0.15 if during_start else chance.choice([0.6, 0.6, 0.6, 2.5])
+            moment = chance.random() * longest
             if number == 0:
                 during_start = False
             elif during_start:

@@ -3,14 +3,18 @@
 use tokio::io::copy_bidirectional;
 use tokio::sync::mpsc;
 
+use crate::model::secret::Secret;
 use crate::model::target::Origin;
+use crate::net::Proxy;
 
 use super::*;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 fn through(proxy: SocketAddr, config: NetConfig) -> NetConfig {
-    NetConfig { proxy: Origin::parse(&format!("http://{proxy}")).ok(), ..config }
+    let origin = Origin::parse(&format!("http://{proxy}")).expect("an origin");
+    let credentials = Some(Secret::new("user:pass word".to_owned()));
+    NetConfig { proxy: Some(Proxy { origin, credentials }), ..config }
 }
 
 /// A proxy that connects to one target whatever it is asked for, and tells what it was asked.
@@ -52,6 +56,7 @@ async fn plain_requests_name_the_whole_url() {
         let head = heads.recv().await.expect("asked");
         assert!(head.starts_with("POST http://hook.example.com/x?y=1 HTTP/1.1\r\n"), "{head}");
         assert!(head.contains("host: hook.example.com\r\n"), "{head}");
+        assert!(head.contains("proxy-authorization: Basic dXNlcjpwYXNzIHdvcmQ=\r\n"), "{head}");
     }
     assert_eq!(proxy.accepted(), 1, "kept like any other");
 }
@@ -66,6 +71,7 @@ async fn tls_goes_through_a_tunnel() {
     assert_eq!(response.outcome, Outcome::Status(200));
     let head = heads.recv().await.expect("asked");
     assert!(head.starts_with("CONNECT hook.example.com:443 HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("Proxy-Authorization: Basic dXNlcjpwYXNzIHdvcmQ=\r\n"), "{head}");
 }
 
 #[tokio::test]
@@ -105,7 +111,10 @@ async fn a_proxy_is_no_way_round_the_check() {
 #[test]
 fn only_plain_proxies() {
     let config = NetConfig {
-        proxy: Origin::parse("https://proxy.example.com").ok(),
+        proxy: Some(Proxy {
+            origin: Origin::parse("https://proxy.example.com").expect("an origin"),
+            credentials: None,
+        }),
         ..NetConfig::default()
     };
     assert!(Net::new(config, Arc::new(Nowhere)).is_err());

@@ -294,7 +294,7 @@ mod tests {
             encode(Kind::Pending, b"key", &pending()).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex,
-            "020145b4e9c80780d095ffbc31ac02ab0280d095ffbc3102020181d095ffbc318186e2fabd3100"
+            "0201fb0a8e6b0780d095ffbc31ac02ab0280d095ffbc3102020181d095ffbc3181f8e1fabd3100"
         );
     }
 

@@ -8,7 +8,7 @@ use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
 use thiserror::Error;
 
 use crate::logic::batch::{Batch, Expect, Next, Op};
-use crate::model::delivery::{Pending, Queue};
+use crate::model::delivery::{Ending, FailedReason, Finished, Pending, Queue};
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
@@ -384,10 +384,7 @@ impl<'t> Session<'t> {
         Ok(())
     }
 
-    fn put_finished(
-        &mut self,
-        finished: &crate::model::delivery::Finished,
-    ) -> Result<(), WriteError> {
+    fn put_finished(&mut self, finished: &Finished) -> Result<(), WriteError> {
         let seq = finished.seq.0;
         let record = record::encode(Kind::Finished, &seq.to_be_bytes(), finished);
         self.finished.insert(seq, record.as_slice())?;
@@ -506,6 +503,9 @@ fn set_aside(
         Rotten::Queue(queue, row) => {
             let mut table = transaction.open_table(queue_table(*queue))?;
             let value = table.remove(*row)?.map(|value| value.value().to_vec());
+            if value.is_some() {
+                end_damaged(transaction, *row)?;
+            }
             let name = if *queue == Queue::Fresh { "fresh" } else { "retry" };
             (name, queue_key_bytes(*row), value)
         }
@@ -519,6 +519,23 @@ fn set_aside(
         let key = [name.as_bytes(), b"\0", &key].concat();
         quarantine.insert(key.as_slice(), value.as_slice())?;
     }
+    Ok(())
+}
+
+/// Reports a delivery whose row is unreadable as failed: its key still says which one it was.
+fn end_damaged(transaction: &WriteTransaction, row: tables::QueueRow) -> Result<(), WriteError> {
+    let Some(key) = tables::queue_key(row) else { return Ok(()) };
+    let finished = Finished {
+        seq: key.seq,
+        event: Seq(0),
+        webhook: key.webhook,
+        attempts: 0,
+        accepted: key.seq.wall(),
+        finished: key.due,
+        ending: Ending::Failed(FailedReason::Damaged),
+    };
+    let record = record::encode(Kind::Finished, &key.seq.0.to_be_bytes(), &finished);
+    transaction.open_table(tables::FINISHED)?.insert(key.seq.0, record.as_slice())?;
     Ok(())
 }
 
