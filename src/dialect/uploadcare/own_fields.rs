@@ -17,7 +17,8 @@ pub const BURST_MAX: u32 = 100_000;
 pub const IN_FLIGHT_MAX: u32 = 10_000;
 
 /// Headers that the daemon or the protocol sets.
-const DENIED: [&str; 16] = [
+const DENIED: [&str; 17] = [
+    "accept",
     "accept-encoding",
     "connection",
     "content-encoding",
