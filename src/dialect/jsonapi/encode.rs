@@ -114,16 +114,27 @@ mod tests {
             assert!(body.ends_with(&want), "{body}");
         }
         let none = text(list(&[], "key", Page { page: u32::MAX, items: 100 }));
-        let want = r#"{"data":[],"pagination":{"count":0,"page":4294967295,"items":100,"pages":1}}"#;
+        let want =
+            r#"{"data":[],"pagination":{"count":0,"page":4294967295,"items":100,"pages":1}}"#;
         assert_eq!(none, want);
     }
 
     #[test]
     fn media_types_and_errors() {
-        for accept in ["application/vnd.api+json", "a/b, Application/Vnd.Api+JSON; q=1", "*/*,application/vnd.api+json"] {
+        for accept in [
+            "application/vnd.api+json",
+            "a/b, Application/Vnd.Api+JSON; q=1",
+            "*/*,application/vnd.api+json",
+        ] {
             assert_eq!(content_type(Some(accept)), JSON_API, "{accept}");
         }
-        for accept in [None, Some(""), Some("*/*"), Some("application/json"), Some("application/vnd.uploadcare-v0.7+json")] {
+        for accept in [
+            None,
+            Some(""),
+            Some("*/*"),
+            Some("application/json"),
+            Some("application/vnd.uploadcare-v0.7+json"),
+        ] {
             assert_eq!(content_type(accept), "application/json", "{accept:?}");
         }
         assert_eq!(text(errors(["a", "\""])), r#"{"errors":["a","\""]}"#);
