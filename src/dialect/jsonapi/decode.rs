@@ -7,6 +7,7 @@
 //! The fields stand in the object `webhook`, or bare. Unknown ones are ignored, as there. `null` is
 //! the same as absent, but for the fields that are ours, which it clears.
 
+use super::resource::VERSION;
 use crate::dialect::body::{Field, Fields};
 use crate::dialect::names;
 use crate::dialect::uploadcare::own_fields::{self, BURST_MAX, IN_FLIGHT_MAX, RATE_PER_SECOND_MAX};
@@ -17,8 +18,6 @@ use crate::model::secret::Secret;
 use crate::model::target::{TARGET_URL_CHARS_MAX, TargetUrl, UrlError};
 use crate::model::webhook::{Format, FormatOptions, Limits, SignatureStyle, Webhook};
 
-/// The one version of the dialect.
-pub const VERSION: &str = "1";
 /// Most events of one webhook.
 pub const EVENTS_MAX: usize = 64;
 /// Items of a page, unless asked for.

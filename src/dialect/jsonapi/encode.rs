@@ -3,9 +3,9 @@
 //! Owns their frames and content types. Must never show a webhook but to its owner: a resource
 //! here holds the signing secret.
 
-use super::decode::{Invalid, Page, VERSION};
+use super::decode::{Invalid, Page};
+use super::resource::webhook_resource;
 use crate::dialect::object::{Object, array};
-use crate::model::secret::Secret;
 use crate::model::webhook::Webhook;
 
 /// JSON:API's own media type, which is answered if it is asked for.
@@ -23,7 +23,7 @@ pub fn content_type(accept: Option<&str>) -> &'static str {
 /// `{"data":{…}}`: one webhook.
 #[must_use]
 pub fn webhook(webhook: &Webhook, project_public_key: &str) -> Vec<u8> {
-    Object::new().raw("data", &resource(webhook, project_public_key)).end()
+    Object::new().raw("data", &webhook_resource(webhook, project_public_key, true)).end()
 }
 
 /// `{"data":[…],"pagination":{…}}`: one page of all webhooks. A page behind the last is empty.
@@ -32,7 +32,7 @@ pub fn list(webhooks: &[&Webhook], project_public_key: &str, page: Page) -> Vec<
     let Page { page, items } = page;
     let skipped = (page as usize).saturating_sub(1).saturating_mul(items as usize);
     let shown = webhooks.iter().skip(skipped).take(items as usize);
-    let data = array(shown.map(|webhook| resource(webhook, project_public_key)));
+    let data = array(shown.map(|webhook| webhook_resource(webhook, project_public_key, true)));
     let pages = webhooks.len().div_ceil(items.max(1) as usize).max(1);
     let pagination = Object::new()
         .number("count", webhooks.len() as u64)
@@ -55,28 +55,11 @@ pub fn invalid(invalid: &Invalid) -> Vec<u8> {
     errors(invalid.0.iter().map(String::as_str))
 }
 
-fn resource(webhook: &Webhook, project_public_key: &str) -> Vec<u8> {
-    let attributes = Object::new()
-        .texts("events", webhook.events.iter().map(|event| event.as_str()))
-        .text("target_url", webhook.target_url.as_str())
-        .flag("is_active", webhook.is_active())
-        .text("version", VERSION)
-        .text_or_null("signing_secret", webhook.secret.as_ref().map(Secret::expose))
-        .end();
-    let project = Object::new().text("type", "projects").text("id", project_public_key).end();
-    let project = Object::new().raw("data", &project).end();
-    Object::new()
-        .text("type", "webhooks")
-        .text("id", &webhook.public_id)
-        .raw("attributes", &attributes)
-        .raw("relationships", &Object::new().raw("project", &project).end())
-        .end()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::logic::catalog::tests::webhook as sample;
+    use crate::model::secret::Secret;
 
     fn text(body: Vec<u8>) -> String {
         String::from_utf8(body).expect("UTF-8")

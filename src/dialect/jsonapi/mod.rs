@@ -1,7 +1,10 @@
-//! The dialect of JSON:API projects: webhooks as resources, managed under `/api/v1/projects/`.
+//! The dialect of JSON:API projects: webhooks as resources, their management, and the event
+//! document that is delivered.
 //!
-//! Owns what is asked and answered there. Must never look anything up: webhooks, projects and
-//! secrets are arguments.
+//! Owns its ids, requests, answers, resources and payloads. Must never look anything up: webhooks,
+//! projects and secrets are arguments.
 
 pub mod decode;
 pub mod encode;
+pub mod ids;
+pub mod resource;
