@@ -19,7 +19,8 @@ use crate::dialect::uploadcare::auth::{
     AuthError, Credentials, SignedRequest, check_secret, credentials, request_date,
 };
 use crate::engine::Handle;
-use crate::model::project::Project;
+use crate::model::ids::ProjectId;
+use crate::model::project::{Project, key_is_sound};
 use crate::model::secret::Secret;
 use crate::model::time::Wall;
 
@@ -89,6 +90,20 @@ pub async fn prove(
     Ok(Proven { project, body })
 }
 
+/// Proves a request of a JSON:API project: the last word of `Authorization` is a secret key of the
+/// project that the path names by its id or public key. Whether there is such a project is told to
+/// nobody else.
+pub async fn prove_last_word(
+    handle: &Handle,
+    name: &str,
+    headers: &HeaderMap,
+    incoming: Incoming,
+    limits: BodyLimits,
+) -> Result<Proven, Refusal> {
+    let project = find_named(handle, name, last_word(headers)).map_err(Refusal::Auth)?;
+    Ok(Proven { project, body: read(incoming, limits).await? })
+}
+
 /// An operator's request on a project's part: the operator was proved by the socket's permissions
 /// or by [`is_operator`].
 pub async fn as_operator(
@@ -146,6 +161,24 @@ fn find(handle: &Handle, given: Credentials<'_>) -> Result<Arc<Project>, AuthErr
             .cloned()
             .ok_or_else(|| AuthError::PublicKeyUnknown(public_key.to_owned())),
     }
+}
+
+fn find_named(
+    handle: &Handle,
+    name: &str,
+    secret_key: Result<&str, AuthError>,
+) -> Result<Arc<Project>, AuthError> {
+    let secret_key = secret_key?;
+    let catalog = handle.catalog();
+    let project = catalog.project_by_secret_key(secret_key).ok_or(AuthError::SecretKeyUnknown)?;
+    let named = project.public_key == name || ProjectId::parse(name) == Some(project.id);
+    if named { Ok(Arc::clone(project)) } else { Err(AuthError::SecretKeyUnknown) }
+}
+
+fn last_word(headers: &HeaderMap) -> Result<&str, AuthError> {
+    let given = text(headers, header::AUTHORIZATION).ok_or(AuthError::Missing)?;
+    let word = given.split_ascii_whitespace().next_back().ok_or(AuthError::Malformed)?;
+    if key_is_sound(word) { Ok(word) } else { Err(AuthError::Malformed) }
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

@@ -16,7 +16,7 @@ use super::peer::Peer;
 use super::respond::{self, JSON, RequestId};
 use super::route::Route;
 use super::server::Service;
-use super::{manage, operator, ops, publish};
+use super::{jsonapi, manage, operator, ops, publish};
 use crate::clock;
 use crate::dialect::uploadcare::auth::AuthError;
 use crate::dialect::uploadcare::headers::{NotAcceptable, View};
@@ -55,6 +55,9 @@ impl Api {
             let allow = HeaderValue::from_static(route.allow());
             response.headers_mut().insert(header::ALLOW, allow);
             return response;
+        }
+        if matches!(route, Route::JsonApiWebhooks(_) | Route::JsonApiWebhook(..)) {
+            return jsonapi::answer(self, route, parts, incoming, peer).await;
         }
         if !route.knows(&parts.method) {
             return respond::method_not_allowed(JSON, parts.method.as_str(), route.allow());
@@ -162,7 +165,7 @@ impl Api {
         respond::vary_accept(response)
     }
 
-    fn body_limits(&self, route: &Route) -> BodyLimits {
+    pub(super) fn body_limits(&self, route: &Route) -> BodyLimits {
         let publishes = match route {
             Route::OfProject(_, Some(inner)) => **inner == Route::Events,
             route => *route == Route::Events,
@@ -175,9 +178,7 @@ impl Api {
         match refusal {
             Refusal::Body(error) => respond::unreadable(content_type, error),
             Refusal::Auth(error) => {
-                // The next one is refused before it is looked at, once too many have failed.
-                let _ = self.auth_failures.check(peer.client, clock::mono());
-                tracing::info!(client = %peer.client, %error, "An authentication failed.");
+                self.count_auth_failure(peer, &error);
                 let mut response =
                     respond::detail(StatusCode::UNAUTHORIZED, content_type, &error.detail());
                 let schemes = HeaderValue::from_static("Uploadcare, Uploadcare.Simple, Bearer");
@@ -185,6 +186,14 @@ impl Api {
                 response
             }
         }
+    }
+}
+
+impl Api {
+    /// The client's next request is refused before it is looked at, once too many have failed.
+    pub(super) fn count_auth_failure(&self, peer: Peer, error: &AuthError) {
+        let _ = self.auth_failures.check(peer.client, clock::mono());
+        tracing::info!(client = %peer.client, %error, "An authentication failed.");
     }
 }
 

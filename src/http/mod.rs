@@ -10,6 +10,7 @@ pub mod body;
 mod dispatch;
 pub mod fresh;
 pub mod io;
+mod jsonapi;
 pub mod limits;
 mod manage;
 mod operator;

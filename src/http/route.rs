@@ -35,6 +35,10 @@ pub enum Route {
     Projects,
     /// `/projects/{id or public key}/…`: the operator on a project's part.
     OfProject(String, Option<Box<Route>>),
+    /// `/api/v1/projects/{id or public key}/webhooks`, with or without `.json`.
+    JsonApiWebhooks(String),
+    /// `/api/v1/projects/{id or public key}/webhooks/{wh-… or id}`, with or without `.json`.
+    JsonApiWebhook(String, String),
     /// `/listen/`, the control socket's.
     Listen,
 }
@@ -66,6 +70,9 @@ impl Route {
                 let inner = Box::new(of_project(rest)?);
                 Some(Route::OfProject(project.to_owned(), Some(inner)))
             }
+            ["api", "v1", "projects", project, ref rest @ ..] if !project.is_empty() => {
+                jsonapi(project, rest)
+            }
             ["healthz"] => Some(Route::Health),
             ["readyz"] => Some(Route::Ready),
             ["listen"] => Some(Route::Listen),
@@ -78,7 +85,10 @@ impl Route {
     pub fn allow(&self) -> &'static str {
         match self {
             Route::Health | Route::Ready | Route::Project => "GET, HEAD, OPTIONS",
-            Route::Webhooks | Route::Projects => "GET, HEAD, OPTIONS, POST",
+            Route::Webhooks | Route::Projects | Route::JsonApiWebhooks(_) => {
+                "GET, HEAD, OPTIONS, POST"
+            }
+            Route::JsonApiWebhook(..) => "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
             Route::Unsubscribe => "DELETE, OPTIONS, POST",
             Route::Webhook(_) | Route::NoWebhook => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
             Route::WebhookAction(..) | Route::Events | Route::Listen => "OPTIONS, POST",
@@ -91,6 +101,16 @@ impl Route {
     #[must_use]
     pub fn knows(&self, method: &Method) -> bool {
         self.allow().split(", ").any(|known| known == method.as_str())
+    }
+}
+
+/// JSON:API projects: their paths end in `.json`, or not.
+fn jsonapi(project: &str, segments: &[&str]) -> Option<Route> {
+    let bare = |segment: &str| segment.strip_suffix(".json").unwrap_or(segment).to_owned();
+    match segments {
+        ["webhooks" | "webhooks.json"] => Some(Route::JsonApiWebhooks(project.to_owned())),
+        ["webhooks", id] => Some(Route::JsonApiWebhook(project.to_owned(), bare(id))),
+        _ => None,
     }
 }
 
@@ -122,6 +142,7 @@ mod tests {
     #[test]
     fn paths() {
         let id = WebhookId::new(7).expect("an id");
+        let of_key = |id: &str| Some(Route::JsonApiWebhook("key".to_owned(), id.to_owned()));
         for (path, want) in [
             ("/webhooks/", Some(Route::Webhooks)),
             ("/webhooks", Some(Route::Webhooks)),
@@ -139,6 +160,16 @@ mod tests {
             ),
             ("/projects/3/projects/", None),
             ("/projects//", None),
+            ("/api/v1/projects/key/webhooks", Some(Route::JsonApiWebhooks("key".to_owned()))),
+            ("/api/v1/projects/3/webhooks.json", Some(Route::JsonApiWebhooks("3".to_owned()))),
+            ("/api/v1/projects/key/webhooks/", Some(Route::JsonApiWebhooks("key".to_owned()))),
+            ("/api/v1/projects/key/webhooks/wh-a.json", of_key("wh-a")),
+            ("/api/v1/projects/key/webhooks/7", of_key("7")),
+            ("/api/v1/projects/key/webhooks/7/", of_key("7")),
+            ("/api/v1/projects/key/webhooks.json/7", None),
+            ("/api/v1/projects//webhooks", None),
+            ("/api/v1/projects/key", None),
+            ("/projects/3/api/v1/projects/3/webhooks", None),
             ("/", None),
             ("", None),
             ("*", None),
