@@ -13,6 +13,7 @@ use crate::dialect::body::{BodyError, Field, Fields, Media, clip};
 use crate::dialect::names;
 use crate::dialect::object::Object;
 use crate::dialect::uploadcare::encode;
+use crate::dialect::{self, Mismatch};
 use crate::model::event::{
     Dialect, EventName, FILE_URL_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Kind,
 };
@@ -286,12 +287,16 @@ impl Reader<'_> {
             return Err(self.problem(&clip(name), problem));
         }
         let (name, kind, dialect) = self.name(fields)?;
-        let data = self.object(fields, "data")?;
+        let data = self.json(fields, "data")?;
+        let data = data.ok_or_else(|| self.problem("data", REQUIRED.to_owned()))?;
+        dialect::check_data(kind, dialect, &data).map_err(|Mismatch { field, problem }| {
+            self.problem(&format!("data.{field}"), problem)
+        })?;
         let event = NewEvent {
             kind,
             name,
             dialect,
-            data: data.ok_or_else(|| self.problem("data", REQUIRED.to_owned()))?,
+            data: data.to_bytes(),
             file: self.text(fields, "file", file_is_sound)?,
             initiator: self.object(fields, "initiator")?,
             previous_values: self.object(fields, "previous_values")?,
@@ -347,13 +352,17 @@ impl Reader<'_> {
 
     /// An object as normalised bytes.
     fn object(&self, fields: &Fields, name: &str) -> Result<Option<Vec<u8>>, PublishError> {
+        Ok(self.json(fields, name)?.map(|json| json.to_bytes()))
+    }
+
+    fn json(&self, fields: &Fields, name: &str) -> Result<Option<Json>, PublishError> {
         let Some(field) = fields.given(name) else { return Ok(None) };
         let wrong = |kind: &str| self.problem(name, format!("Expected an object, not {kind}."));
         match field {
-            Field::Json(json @ Json::Object(_)) => Ok(Some(json.to_bytes())),
+            Field::Json(json @ Json::Object(_)) => Ok(Some(json.clone())),
             Field::Json(json) => Err(wrong(json.kind())),
             Field::Text(_) => match field.to_json() {
-                Ok(json @ Json::Object(_)) => Ok(Some(json.to_bytes())),
+                Ok(json @ Json::Object(_)) => Ok(Some(json)),
                 Ok(json) => Err(wrong(json.kind())),
                 Err(error) => Err(self.problem(name, format!("JSON parse error - {error}"))),
             },

@@ -4,4 +4,5 @@
 //! arguments.
 
 pub mod ids;
+pub mod payload;
 pub mod resource;

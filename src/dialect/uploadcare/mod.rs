@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod decode;
 pub mod encode;
+pub mod file;
 pub mod headers;
 pub mod kinds;
 mod own_fields;
