@@ -13,7 +13,7 @@
 //! | `url` | original_file_url, or else the event's `file` | original_url | file_path |
 //! | `size` | size | size | file_size |
 //! | `mime_type` | mime_type, or else content_info.mime.mime | mime.mime | file_type |
-//! | `mime` | content_info.mime, or else mime_type in its parts | mime | - |
+//! | `mime` | content_info.mime | mime; where there is none, mime_type in its parts | - |
 //! | `image`, `video` | content_info | content | - |
 //! | `is_image` | is_image | is_image | - |
 //! | `ready` | is_ready | status `ready` or `pending` | - |

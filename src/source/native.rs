@@ -4,6 +4,7 @@
 //! what is published is normalised (`model::json`) and kept. An unknown field is refused, because
 //! a misspelt one would lose what it carried.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
@@ -355,14 +356,18 @@ impl Reader<'_> {
         Ok(self.json(fields, name)?.map(|json| json.to_bytes()))
     }
 
-    fn json(&self, fields: &Fields, name: &str) -> Result<Option<Json>, PublishError> {
+    fn json<'f>(
+        &self,
+        fields: &'f Fields,
+        name: &str,
+    ) -> Result<Option<Cow<'f, Json>>, PublishError> {
         let Some(field) = fields.given(name) else { return Ok(None) };
         let wrong = |kind: &str| self.problem(name, format!("Expected an object, not {kind}."));
         match field {
-            Field::Json(json @ Json::Object(_)) => Ok(Some(json.clone())),
+            Field::Json(json @ Json::Object(_)) => Ok(Some(Cow::Borrowed(json))),
             Field::Json(json) => Err(wrong(json.kind())),
             Field::Text(_) => match field.to_json() {
-                Ok(json @ Json::Object(_)) => Ok(Some(json)),
+                Ok(json @ Json::Object(_)) => Ok(Some(Cow::Owned(json))),
                 Ok(json) => Err(wrong(json.kind())),
                 Err(error) => Err(self.problem(name, format!("JSON parse error - {error}"))),
             },

@@ -194,12 +194,16 @@ fn file_attributes(file: &File) -> Vec<u8> {
         (false, Json::Bool(false)) => Some("pending"),
         (false, _) => None,
     };
+    let mime = match &file.mime {
+        Json::Null => in_parts(&file.mime_type),
+        parts => parts.clone(),
+    };
     let content = Object::new().json("image", &file.image).json("video", &file.video);
     Object::new()
         .json("uuid", &file.uuid)
         .json("is_image", &file.is_image)
         .text_or_null("status", status)
-        .json("mime", &file.mime)
+        .json("mime", &mime)
         .json("original_url", &file.url)
         .json("original_name", &file.name)
         .json("size", &file.size)
@@ -235,4 +239,19 @@ fn type_of(kind: Kind) -> &'static str {
 fn is_resource(data: &Json) -> bool {
     data.get("type").and_then(Json::as_str).is_some()
         && matches!(data.get("attributes"), Some(Json::Object(_)))
+}
+
+/// `{mime, type, subtype}`; null if it is no MIME type.
+fn in_parts(mime_type: &Json) -> Json {
+    let text = |text: &str| Json::String(text.to_owned());
+    let Some((whole, (kind, subtype))) =
+        mime_type.as_str().and_then(|whole| Some((whole, whole.split_once('/')?)))
+    else {
+        return Json::Null;
+    };
+    Json::Object(vec![
+        ("mime".to_owned(), text(whole)),
+        ("type".to_owned(), text(kind)),
+        ("subtype".to_owned(), text(subtype)),
+    ])
 }

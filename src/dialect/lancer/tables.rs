@@ -200,3 +200,90 @@ fn is_iso8601(text: &str) -> bool {
     let forms = [text.to_owned(), format!("{text}Z"), format!("{text}T00:00:00Z")];
     forms.iter().any(|form| parse_rfc3339(form).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: &str = r#"{"id":"file-12345","file_name":"example.txt","file_path":"/a","file_size":10,"file_type":"text/plain","uploaded_by":"user-67890","uploaded_at":"2025-01-22T15:30:00Z","is_deleted":false,"checksum":"abcdef1234567890abcdef1234567890abcdef1234567890abcdef1234567890","description":"","provider":"LOCAL","provider_metadata":{"bucket":"b","provider":"x"}}"#;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.as_bytes()).expect(text)
+    }
+
+    fn refusal(kind: Kind, text: &str) -> (String, String) {
+        let mismatch = check(kind, &json(text)).expect_err(text);
+        (mismatch.field, mismatch.problem)
+    }
+
+    #[test]
+    fn rows_of_the_documentation() {
+        assert_eq!(check(Kind::FileUploaded, &json(ROW)), Ok(()));
+        let session = r#"{"id":"session-12345","file_size":10485760,"chunk_size":5242880,"max_chunk":2,"file_name":"example.txt","temp_path":"/tmp/session-12345","owner_id":"user-67890","current_chunk":0,"provider":"LOCAL","more":[]}"#;
+        assert_eq!(check(Kind::SessionCreated, &json(session)), Ok(()));
+        assert_eq!(check(Kind::SessionCreated, &json(r#"{"id":"s"}"#)), Ok(()));
+        for at in ["2025-01-22", "2025-01-22T15:30:00", "2025-01-22T15:30:00.123+02:00", ""] {
+            let row = format!(r#"{{"id":"f","uploaded_at":"{at}"}}"#);
+            assert_eq!(check(Kind::FileUploaded, &json(&row)), Ok(()), "{at}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_field() {
+        for (row, field, problem) in [
+            ("{}", "id", "This field is required."),
+            (r#"{"id":""}"#, "id", "Expected a string that is not empty, not \"\"."),
+            (r#"{"id":7}"#, "id", "Expected a string that is not empty, not 7."),
+            (
+                r#"{"id":"f","file_size":"10"}"#,
+                "file_size",
+                "Expected a whole number (int64, exact in JavaScript), not \"10\".",
+            ),
+            (
+                r#"{"id":"f","file_size":1.5}"#,
+                "file_size",
+                "Expected a whole number (int64, exact in JavaScript), not 1.5.",
+            ),
+            (r#"{"id":"f","is_deleted":0}"#, "is_deleted", "Expected true or false, not 0."),
+            (r#"{"id":"f","file_name":null}"#, "file_name", "Expected a string, not null."),
+            (
+                r#"{"id":"f","uploaded_at":"22.01.2025"}"#,
+                "uploaded_at",
+                "Expected an ISO 8601 instant such as 2025-01-22T15:30:00Z, not \"22.01.2025\".",
+            ),
+            (
+                r#"{"id":"f","checksum":"abc"}"#,
+                "checksum",
+                "Expected a SHA-256 checksum of 64 hexadecimal digits, not \"abc\".",
+            ),
+            (
+                r#"{"id":"f","provider_metadata":[]}"#,
+                "provider_metadata",
+                "Expected an object, not an array.",
+            ),
+        ] {
+            let want = (field.to_owned(), problem.to_owned());
+            assert_eq!(refusal(Kind::FileDeleted, row), want);
+        }
+        let (field, _) = refusal(Kind::SessionCompleted, r#"{"id":"s","max_chunk":1e300}"#);
+        assert_eq!(field, "max_chunk");
+    }
+
+    #[test]
+    fn a_row_that_was_mapped_is_sound() {
+        let read = read_file(&json(ROW));
+        let metadata = json(
+            r#"{"bucket":"b","uploaded_by":"user-67890","checksum":"abcdef1234567890abcdef1234567890abcdef1234567890abcdef1234567890","provider":"LOCAL"}"#,
+        );
+        assert_eq!(read.metadata, metadata, "the column goes before the key");
+        let odd = r#"{"checksum":"no","description":7}"#;
+        for file in [read, File::unknown(), File { metadata: json(odd), ..File::unknown() }] {
+            let row = Json::parse(&write_file(&file)).expect("JSON");
+            let Json::Object(fields) = &row else { unreachable!("an object") };
+            assert!(fields.iter().map(|(name, _)| name.as_str()).eq(FILE.map(|(name, _)| name)));
+            for (name, kind) in FILE.iter().skip(1) {
+                assert_eq!(kind.problem(&row.get(name).cloned().unwrap_or(Json::Null)), None);
+            }
+        }
+    }
+}

@@ -21,7 +21,7 @@ pub fn read(data: &Json) -> File {
         name: or_null(data, "original_filename"),
         url: or_null(data, "original_file_url"),
         size: or_null(data, "size"),
-        mime: if mime == Json::Null { in_parts(&mime_type) } else { mime },
+        mime,
         mime_type,
         image: content_info(data, "image", "image_info").clone(),
         video: content_info(data, "video", "video_info").clone(),
@@ -73,19 +73,4 @@ fn written_content_info(file: &File) -> Vec<u8> {
         return b"null".to_vec();
     }
     known.fold(Object::new(), |object, (key, part)| object.json(key, part)).end()
-}
-
-/// `{mime, type, subtype}`; null if it is no MIME type.
-fn in_parts(mime_type: &Json) -> Json {
-    let text = |text: &str| Json::String(text.to_owned());
-    let Some((whole, (kind, subtype))) =
-        mime_type.as_str().and_then(|whole| Some((whole, whole.split_once('/')?)))
-    else {
-        return Json::Null;
-    };
-    Json::Object(vec![
-        ("mime".to_owned(), text(whole)),
-        ("type".to_owned(), text(kind)),
-        ("subtype".to_owned(), text(subtype)),
-    ])
 }

@@ -9,5 +9,5 @@ pub mod encode;
 pub mod file;
 pub mod headers;
 pub mod kinds;
-mod own_fields;
+pub mod own_fields;
 pub mod payload;
