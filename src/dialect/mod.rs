@@ -6,7 +6,7 @@
 //!
 //! A further format is a variant of [`Format`], a folder with a `payload.rs` (`shared` renders once
 //! for each event what its webhooks share, `body` the rest), and an arm of each `match` below. If
-//! it has names of its own, it is a column of [`names`]; if publishers write in it, it is a
+//! it has names of its own, it is a column of [`mod@names`]; if publishers write in it, it is a
 //! [`Dialect`] too, with an arm of [`check_data`] and of [`mapping::file`] and a function that
 //! writes a [`mapping::File`]. `tests/matrix.rs` lists what each format has to provide.
 
