@@ -14,12 +14,17 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use fixture::{changed_by_node, check_golden, golden, name, published, rendered};
+use postrider::dialect::body::Fields;
+use postrider::dialect::uploadcare::headers::View;
+use postrider::dialect::uploadcare::{decode, encode};
 use postrider::dialect::{self, names};
 use postrider::logic::sign;
 use postrider::model::event::{Dialect, Event};
 use postrider::model::ids::{DeliveryId, Seq};
 use postrider::model::json::Json;
+use postrider::model::time::Wall;
 use postrider::model::webhook::{FileDelete, Format, SignatureStyle, Version, Webhook};
+use postrider::source::sample;
 
 const FOLDER: &str = "pairs";
 const DIALECTS: [(&str, Dialect); 4] = [
@@ -223,6 +228,41 @@ fn choices_of_a_webhook() {
     }
     let body = delivered("jsonapi", &jsonapi).swap_remove(0);
     check_golden(FOLDER, "jsonapi-to-jsonapi-secret.json", &body);
+}
+
+/// What each format provides; a sixth would be a row of `FORMATS` above, and what fails then.
+#[test]
+fn what_each_format_provides() {
+    let mut indexes = Vec::new();
+    for (format_name, format) in FORMATS {
+        // A name in the API, and events that can be subscribed to.
+        let webhook = subscriber(format);
+        assert!(!webhook.events.is_empty(), "{format_name}: no row of the table of names");
+        let fields = format!(
+            "target_url=http://a/&format={}&version={}&event={}",
+            format.name(),
+            format_name.split_once('-').map_or("1", |(_, version)| version),
+            webhook.events[0],
+        );
+        let fields = Fields::from_urlencoded(fields.as_bytes()).expect("a form");
+        assert_eq!(decode::create(&fields, View::Own).expect("accepted").format, format);
+        let shown = encode::webhook(&webhook, View::Own);
+        let shown = Json::parse(&shown).expect("JSON");
+        assert_eq!(shown.get("format").and_then(Json::as_str), Some(format.name()));
+        // A content type, and a place in the cache of what is rendered once.
+        assert!(dialect::content_type(format).ends_with("json"));
+        indexes.push(dialect::format_index(format));
+        // A body for the events of every dialect that it carries, and a sample for its test.
+        let from: Vec<_> =
+            DIALECTS.iter().filter(|(from, _)| !delivered(from, &webhook).is_empty()).collect();
+        assert!(from.len() >= 3, "{format_name}: it carries {from:?}");
+        for name in &webhook.events {
+            let sample = sample::test_event(name, "u", "a.jpg", Wall(0));
+            assert!(dialect::subscribes(&webhook, sample.kind, &sample.name), "{name}");
+        }
+    }
+    indexes.sort_unstable();
+    assert!(indexes.into_iter().eq(0..dialect::FORMATS));
 }
 
 #[test]

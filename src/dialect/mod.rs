@@ -3,6 +3,12 @@
 //! Owns one folder for each dialect, the reader of request bodies that they share, and the
 //! questions that are asked of any format (one `match` each). Must never do I/O, ask the time or
 //! decide what is delivered when.
+//!
+//! A further format is a variant of [`Format`], a folder with a `payload.rs` (`shared` renders once
+//! for each event what its webhooks share, `body` the rest), and an arm of each `match` below. If
+//! it has names of its own, it is a column of [`mod@names`]; if publishers write in it, it is a
+//! [`Dialect`] too, with an arm of [`check_data`] and of [`mapping::file`] and a function that
+//! writes a [`mapping::File`]. `tests/matrix.rs` lists what each format has to provide.
 
 pub mod body;
 pub mod cloudevents;

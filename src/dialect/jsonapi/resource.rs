@@ -144,19 +144,22 @@ fn native(event: &Event, data: &Json) -> Resource {
         Some(id) => id.to_owned(),
         None => derived_id(&resource_type, uuid, event),
     };
-    let head = Object::new().text("type", &resource_type).text("id", &id);
     let fields = match data {
         Json::Object(fields) => fields.as_slice(),
         _ => &[],
     };
-    let members = || fields.iter().filter(|(key, _)| key != "type" && key != "id");
+    let others = || fields.iter().filter(|(key, _)| key != "type" && key != "id").cloned();
+    let head = || {
+        let field = |key: &str, text: &String| (key.to_owned(), Json::String(text.clone()));
+        [field("type", &resource_type), field("id", &id)].into_iter()
+    };
     let whole = if text("type").is_some() && text("id").is_some() {
         event.data.clone()
     } else if ["type", "attributes", "relationships"].iter().any(|key| data.get(key).is_some()) {
-        members().fold(head, |head, (key, value)| head.json(key, value)).end()
+        Json::Object(head().chain(others()).collect()).to_bytes()
     } else {
-        let attributes = Json::Object(members().cloned().collect());
-        head.json("attributes", &attributes).end()
+        let attributes = ("attributes".to_owned(), Json::Object(others().collect()));
+        Json::Object(head().chain([attributes]).collect()).to_bytes()
     };
     Resource { resource_type, id, before_project: whole, after_project: None }
 }
@@ -254,4 +257,37 @@ fn in_parts(mime_type: &Json) -> Json {
         ("type".to_owned(), text(kind)),
         ("subtype".to_owned(), text(subtype)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frame_of_a_resource() {
+        let json = |text: &str| Json::parse(text.as_bytes()).expect(text);
+        for sound in [
+            "{}",
+            r#"{"uuid":null,"status":"pending"}"#,
+            r#"{"type":"groups","id":"g-1","attributes":{},"relationships":{},"meta":[]}"#,
+        ] {
+            assert_eq!(check(&json(sound)), Ok(()), "{sound}");
+        }
+        for (text, field) in [
+            (r#"{"type":1}"#, "type"),
+            (r#"{"type":""}"#, "type"),
+            (r#"{"type":"files","id":null}"#, "id"),
+            (r#"{"attributes":[]}"#, "attributes"),
+            (r#"{"attributes":{},"relationships":"x"}"#, "relationships"),
+        ] {
+            assert_eq!(check(&json(text)).expect_err(text).field, field);
+        }
+    }
+
+    #[test]
+    fn a_mime_type_in_its_parts() {
+        let text = |text: &str| in_parts(&Json::String(text.to_owned())).to_bytes();
+        assert_eq!(text("a/b+c"), br#"{"mime":"a/b+c","type":"a","subtype":"b+c"}"#);
+        assert_eq!(text("odd"), b"null");
+    }
 }
