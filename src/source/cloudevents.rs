@@ -1,7 +1,7 @@
 //! CloudEvents 1.0 over HTTP: `POST /in/cloudevents/`, in binary, structured and batch mode.
 //!
-//! Owns the three modes and the way back from this project's own types. Must never take an event
-//! apart that is not of ours: any type is a custom event, its data as it came.
+//! Owns the three modes and what a type means: a name of a dialect is that dialect's event, as on
+//! publish. Must never take any other apart: it is a custom event, its data as it came.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -137,14 +137,16 @@ fn occurrence(event: Attributes<'_>) -> Result<Occurrence, Refusal> {
     Ok(Occurrence { event, key })
 }
 
-/// A type that is ours means what it says; any other is custom, and what a name can't hold is `_`.
+/// A type that a dialect knows means what it means on publish, with this project's prefix or
+/// without; any other is custom, and what a name can't hold is `_`.
 fn meaning(r#type: &str) -> Option<(EventName, Kind, Dialect)> {
-    let ours = PREFIXES.iter().find_map(|(prefix, dialect)| {
-        let name = r#type.strip_prefix(prefix)?;
-        let (kind, dialect) = names::meaning(name, *dialect)?;
+    let known = |name: &str, dialect: Option<Dialect>| {
+        let (kind, dialect) = names::meaning(name, dialect)?;
         Some((EventName::parse(name)?, kind, dialect)).filter(|_| kind != Kind::Custom)
-    });
-    ours.or_else(|| {
+    };
+    let bare =
+        |(prefix, dialect): &(&str, Option<Dialect>)| known(r#type.strip_prefix(prefix)?, *dialect);
+    PREFIXES.iter().find_map(bare).or_else(|| known(r#type, None)).or_else(|| {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         let name: String = r#type.chars().map(|c| if fits(c) { c } else { '_' }).collect();
         Some((EventName::parse(&name)?, Kind::Custom, Dialect::Custom))
