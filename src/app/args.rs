@@ -224,6 +224,51 @@ pub enum ProjectVerb {
         #[arg(value_name = "PROJECT")]
         project: Option<String>,
     },
+    /// Intake tokens: they let other systems bring events in, and nothing else
+    #[command(visible_alias = "tokens")]
+    Token {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: TokenVerb,
+    },
+}
+
+/// `project token …`.
+#[derive(Debug, PartialEq, Subcommand)]
+pub enum TokenVerb {
+    /// Make a token and print it once
+    #[command(after_help = "\
+Examples:
+  postrider project token create tusd
+  postrider project token create relay --secret-file secret.txt")]
+    Create {
+        /// What people call it
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// What Uploadcare signs with, where it brings the events
+        #[command(flatten)]
+        secret: SecretArguments,
+        /// Project, by id or public key [default: the only one]
+        #[arg(long, value_name = "PROJECT")]
+        project: Option<String>,
+    },
+    /// List tokens; the tokens themselves are not kept
+    #[command(visible_alias = "ls")]
+    List {
+        /// Project, by id or public key [default: the only one]
+        #[arg(long, value_name = "PROJECT")]
+        project: Option<String>,
+    },
+    /// Revoke a token: it lets nobody in from now on
+    #[command(visible_alias = "rm")]
+    Revoke {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: u32,
+        /// Project, by id or public key [default: the only one]
+        #[arg(long, value_name = "PROJECT")]
+        project: Option<String>,
+    },
 }
 
 /// `project create`.

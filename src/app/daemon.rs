@@ -266,6 +266,7 @@ fn api_config(config: &Config) -> ApiConfig {
             event_bytes_max: config.publish.event_bytes_max,
             events_max: config.publish.events_per_request_max as usize,
         },
+        sns_confirm: config.sources.sns_confirm,
     }
 }
 

@@ -198,6 +198,23 @@ impl Fields {
         (!fields.is_empty()).then_some(Ok(Fields(fields)))
     }
 
+    /// The fields of these names alone.
+    #[must_use]
+    pub fn select(&self, names: &[&str]) -> Fields {
+        let wanted = self.0.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        Fields(wanted.cloned().collect())
+    }
+
+    /// The same, and `name` as a text if it is absent or null.
+    #[must_use]
+    pub fn or_text(mut self, name: &str, text: &str) -> Fields {
+        if self.given(name).is_none() {
+            self.0.retain(|(known, _)| known != name);
+            self.0.push((name.to_owned(), Field::Text(text.to_owned())));
+        }
+        self
+    }
+
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())

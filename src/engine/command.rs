@@ -3,6 +3,7 @@
 //! Owns the commands, their answers and errors, and the lifecycle rules: which change closes a
 //! lane, which keeps it. Must never write: a command becomes a batch and a change of the catalog.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -13,7 +14,8 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{CancelledReason, Ending, FailedReason};
 use crate::model::draft::{ProjectDraft, WebhookDraft, WebhookPatch};
 use crate::model::ids::{DeliveryId, ProjectId, Seq, WebhookId};
-use crate::model::project::Project;
+use crate::model::project::{INTAKE_TOKENS_MAX, IntakeToken, Project};
+use crate::model::secret::Secret;
 use crate::model::time::Wall;
 use crate::model::webhook::{DisabledReason, WEBHOOKS_PER_PROJECT_MAX, Webhook, WebhookState};
 use crate::source::native::NewEvent;
@@ -87,6 +89,31 @@ pub enum Command {
     },
     /// Creates a project, or replaces the one with its id or public key.
     PutProject(ProjectDraft),
+    /// Creates the hidden webhook of a `/send/` target; it subscribes to nothing.
+    CreateHidden {
+        /// Whose.
+        project: ProjectId,
+        /// How; its events don't count.
+        draft: WebhookDraft,
+    },
+    /// Lets another system bring events in.
+    AddIntakeToken {
+        /// Whose.
+        project: ProjectId,
+        /// What people call it.
+        name: String,
+        /// SHA-256 of the token.
+        hash: [u8; 32],
+        /// What its requests are signed with, if they are.
+        secret: Option<Secret>,
+    },
+    /// Lets another system no longer bring events in.
+    RevokeIntakeToken {
+        /// Whose.
+        project: ProjectId,
+        /// Which.
+        id: u32,
+    },
     /// Sets the operator token's SHA-256.
     PutOperatorToken([u8; 32]),
 }
@@ -227,8 +254,41 @@ pub fn create(
     if catalog.webhooks_count(project) >= WEBHOOKS_PER_PROJECT_MAX {
         return Err(CommandError::TooManyWebhooks);
     }
+    let webhook = Webhook { listener, ..fresh((id, public_id), project, draft, now) };
+    let mut change = Change::default();
+    change.expect_free(&webhook);
+    change.put(webhook);
+    Ok(change)
+}
+
+/// The hidden webhook of a `/send/` target. The limit counts it by itself.
+pub fn create_hidden(
+    catalog: &Catalog,
+    ids: (WebhookId, String),
+    project: ProjectId,
+    draft: WebhookDraft,
+    now: Wall,
+) -> Result<Change, CommandError> {
+    if catalog.project(project).is_none() {
+        return Err(CommandError::NotFound);
+    }
+    if catalog.hidden_count(project) >= WEBHOOKS_PER_PROJECT_MAX {
+        return Err(CommandError::TooManyWebhooks);
+    }
+    let webhook = fresh(ids, project, draft, now);
+    let mut change = Change::default();
+    change.put(Webhook { events: Vec::new(), hidden: true, ..webhook });
+    Ok(change)
+}
+
+fn fresh(
+    (id, public_id): (WebhookId, String),
+    project: ProjectId,
+    draft: WebhookDraft,
+    now: Wall,
+) -> Webhook {
     let state = if draft.is_active { WebhookState::Active } else { WebhookState::Inactive };
-    let webhook = Webhook {
+    Webhook {
         id,
         public_id,
         project,
@@ -245,13 +305,9 @@ pub fn create(
         updated: now,
         revision: 1,
         paused_total_ms: 0,
-        listener,
+        listener: None,
         hidden: false,
-    };
-    let mut change = Change::default();
-    change.expect_free(&webhook);
-    change.put(webhook);
-    Ok(change)
+    }
 }
 
 /// A changed webhook. `is_active=false` cancels what is pending; `is_active=true` enables a webhook
@@ -332,8 +388,10 @@ pub fn resume(old: &Webhook, now: Wall) -> Result<Change, CommandError> {
 }
 
 /// A project as the draft wants it: a new one, or the one with the draft's id or public key.
+/// `planned` are projects whose last change is on its way to disk.
 pub fn put_project(
     catalog: &Catalog,
+    planned: &BTreeMap<ProjectId, Project>,
     draft: ProjectDraft,
     free_id: Option<ProjectId>,
     now: Wall,
@@ -344,12 +402,13 @@ pub fn put_project(
     if by_key.is_some_and(|other| other.id != id) {
         return Err(CommandError::KeyTaken("public key"));
     }
-    let taken = |secret: &crate::model::secret::Secret| {
+    let taken = |secret: &Secret| {
         catalog.project_by_secret_key(secret.expose()).is_some_and(|other| other.id != id)
     };
     if draft.secret_keys.iter().any(taken) {
         return Err(CommandError::KeyTaken("secret key"));
     }
+    let old = planned.get(&id).or(old.map(|old| &**old));
     let project = Project {
         id,
         name: draft.name,
@@ -360,11 +419,43 @@ pub fn put_project(
         intake_tokens: old.map_or_else(Vec::new, |old| old.intake_tokens.clone()),
     };
     let mut change = Change::default();
-    if old.is_none_or(|old| **old != project) {
+    if old.is_none_or(|old| *old != project) {
         change.ops.push(Op::PutProject(project.clone()));
     }
     change.project = Some(project);
     Ok(change)
+}
+
+/// A project with one intake token more.
+pub fn add_intake_token(
+    mut project: Project,
+    name: String,
+    hash: [u8; 32],
+    secret: Option<Secret>,
+    now: Wall,
+) -> Result<Change, CommandError> {
+    if project.intake_tokens.len() >= INTAKE_TOKENS_MAX {
+        return Err(CommandError::NoId);
+    }
+    let last = project.intake_tokens.iter().map(|token| token.id).max().unwrap_or(0);
+    let id = last.checked_add(1).ok_or(CommandError::NoId)?;
+    project.intake_tokens.push(IntakeToken { id, name, hash, secret, created: now });
+    Ok(of_project(project))
+}
+
+/// A project with one intake token less.
+pub fn revoke_intake_token(mut project: Project, id: u32) -> Result<Change, CommandError> {
+    let before = project.intake_tokens.len();
+    project.intake_tokens.retain(|token| token.id != id);
+    if project.intake_tokens.len() == before {
+        return Err(CommandError::NotFound);
+    }
+    Ok(of_project(project))
+}
+
+fn of_project(project: Project) -> Change {
+    let ops = vec![Op::PutProject(project.clone())];
+    Change { ops, project: Some(project), ..Change::default() }
 }
 
 fn next_revision(old: &Webhook, now: Wall) -> Webhook {

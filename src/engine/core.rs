@@ -10,6 +10,9 @@
 //! was first. Between the hand-out of a batch that closes a lane and its commit, new events pass
 //! that lane by.
 
+mod commands;
+mod hidden;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -29,8 +32,8 @@ use crate::logic::dispatcher::{
 use crate::logic::verdict;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{Pending, Queue, QueueKey};
-use crate::model::event::{Event, Source};
-use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, alnum_id, mix};
+use crate::model::event::Event;
+use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, mix};
 use crate::model::project::Project;
 use crate::model::target::Origin;
 use crate::model::time::{MINUTE_MS, Now, Wall};
@@ -199,6 +202,10 @@ pub struct Core {
     next_ticket: u64,
     project_id_max: u32,
     webhook_id_max: u32,
+    /// Projects as the last change that was handed out leaves them.
+    planned_projects: BTreeMap<ProjectId, Project>,
+    /// When each hidden webhook was used last, as far as this process knows.
+    hidden_used: BTreeMap<WebhookId, Wall>,
     /// Lanes whose closing is being committed, and how often.
     closing: BTreeMap<WebhookId, u32>,
     settle_ops: Vec<Op>,
@@ -239,6 +246,8 @@ impl Core {
             next_ticket: 0,
             project_id_max: loaded.project_id_max,
             webhook_id_max: loaded.webhook_id_max,
+            planned_projects: BTreeMap::new(),
+            hidden_used: BTreeMap::new(),
             closing: BTreeMap::new(),
             settle_ops: Vec::new(),
             settled: Vec::new(),
@@ -372,6 +381,8 @@ impl Core {
     ) {
         let planned = if self.draining {
             Err(SubmitError::Draining)
+        } else if let Some(id) = submission.to {
+            self.plan_to(now, submission, id)
         } else {
             self.plan(now, |plan| plan.publish(submission))
         };
@@ -398,131 +409,6 @@ impl Core {
             chance: &mut draw,
             stops: &|id| closing.contains_key(&id),
         })
-    }
-
-    fn command(
-        &mut self,
-        now: Now,
-        command: Command,
-        reply: oneshot::Sender<Result<Answer, CommandError>>,
-    ) {
-        if self.draining {
-            return answer(reply, Err(CommandError::Draining));
-        }
-        match command {
-            Command::PutOperatorToken(hash) => {
-                let ops = vec![Op::PutOperatorToken(hash)];
-                let batch = Batch { expect: Vec::new(), ops, durability: Durability::Now };
-                self.commit(batch, After::Token(reply));
-            }
-            Command::TestWebhook { project, id, event } => {
-                self.test(now, project, id, *event, reply);
-            }
-            Command::Hasten { project, id } => {
-                let catalog = Arc::clone(&self.catalog);
-                let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
-                let own = catalog.webhook(id).is_some_and(|webhook| webhook.project == project);
-                if own {
-                    self.dispatch(now, Input::Hasten(id));
-                }
-                answer(reply, if own { Ok(Answer::Done) } else { Err(CommandError::NotFound) });
-            }
-            command => match self.change(now, command) {
-                Ok(change) => self.commit_change(change, Some(reply)),
-                Err(error) => answer(reply, Err(error)),
-            },
-        }
-    }
-
-    fn change(&mut self, now: Now, command: Command) -> Result<Change, CommandError> {
-        let catalog = Arc::clone(&self.catalog);
-        let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let own = |project: ProjectId, id: WebhookId| {
-            let webhook = catalog.webhook(id).filter(|webhook| webhook.project == project);
-            webhook.cloned().ok_or(CommandError::NotFound)
-        };
-        // Closing a lane up to the last number covers all that was planned before.
-        let last = self.sequence.last();
-        match command {
-            Command::CreateWebhook { project, draft, listener } => {
-                let next = WebhookId::new(self.webhook_id_max + 1).ok_or(CommandError::NoId)?;
-                let bits = u128::from(self.draw()) << 64 | u128::from(self.draw());
-                let ids = (next, alnum_id("wh-", bits));
-                let change = command::create(&catalog, ids, project, draft, listener, now.wall)?;
-                self.webhook_id_max = next.get();
-                Ok(change)
-            }
-            Command::UpdateWebhook { project, id, patch } => {
-                Ok(command::update(&*own(project, id)?, patch, last, now.wall))
-            }
-            Command::DeleteWebhook { project, id } => {
-                Ok(command::delete(&[own(project, id)?], last, now.wall))
-            }
-            Command::Unsubscribe { project, target_url, event } => {
-                let of_target: Vec<Arc<Webhook>> = catalog
-                    .webhooks_of(project)
-                    .filter(|webhook| webhook.format.is_uploadcare())
-                    // A `listen` session's are its own affair, here as in lists.
-                    .filter(|webhook| webhook.listener.is_none())
-                    .filter(|webhook| webhook.target_url.as_str() == target_url)
-                    .filter(|webhook| {
-                        event.as_deref().is_none_or(|event| {
-                            webhook.events.iter().any(|own| own.as_str() == event)
-                        })
-                    })
-                    .cloned()
-                    .collect();
-                Ok(command::delete(&of_target, last, now.wall))
-            }
-            Command::PauseWebhook { project, id } => command::pause(&*own(project, id)?, now.wall),
-            Command::ResumeWebhook { project, id } => {
-                command::resume(&*own(project, id)?, now.wall)
-            }
-            Command::PutProject(draft) => {
-                let free = ProjectId::new(self.project_id_max + 1);
-                let change = command::put_project(&catalog, draft, free, now.wall)?;
-                let id = change.project.as_ref().map_or(0, |project| project.id.get());
-                self.project_id_max = self.project_id_max.max(id);
-                Ok(change)
-            }
-            Command::TestWebhook { .. } | Command::Hasten { .. } | Command::PutOperatorToken(_) => {
-                Ok(Change::default())
-            }
-        }
-    }
-
-    fn draw(&mut self) -> u64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.chance)
-    }
-
-    fn test(
-        &mut self,
-        now: Now,
-        project: ProjectId,
-        id: WebhookId,
-        event: crate::source::native::NewEvent,
-        reply: oneshot::Sender<Result<Answer, CommandError>>,
-    ) {
-        let catalog = Arc::clone(&self.catalog);
-        let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(webhook) = catalog.webhook(id).filter(|webhook| webhook.project == project) else {
-            return answer(reply, Err(CommandError::NotFound));
-        };
-        if webhook.state != WebhookState::Active || self.closing.contains_key(&id) {
-            return answer(reply, Err(CommandError::NotSending(webhook.state.as_str())));
-        }
-        let submission =
-            Submission { project, events: vec![event], idempotency: None, source: Source::Test };
-        match self.plan(now, |plan| plan.publish_to(submission, webhook)) {
-            Ok(Planned { batch, events, rows, accepted }) => {
-                if let Some(row) = rows.first() {
-                    self.tests.insert(row.key.seq, reply);
-                }
-                self.commit(batch, After::Accept { reply: None, accepted, events, rows });
-            }
-            Err(error) => answer(reply, Err(CommandError::Store(error.to_string().into()))),
-        }
     }
 
     fn commit_change(
@@ -775,6 +661,7 @@ impl Core {
         }
         self.upkeep_running = true;
         self.upkeep_soon = false;
+        self.remove_unused_hidden(now);
         let keep_since = Wall(now.wall.0.saturating_sub(self.settings.retention_ms));
         self.effects.push_back(Effect::Upkeep { keep_since, rows_max: UPKEEP_ROWS_MAX });
     }

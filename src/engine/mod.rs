@@ -13,6 +13,7 @@
 pub mod cache;
 pub mod command;
 pub mod core;
+mod once;
 mod perform;
 pub mod submit;
 

@@ -33,8 +33,38 @@ pub struct Submission {
     pub events: Vec<NewEvent>,
     /// The request's idempotency key, if it has one.
     pub idempotency: Option<Idempotency>,
+    /// The key of each event, in order, where each is accepted once by itself.
+    pub once: Vec<EventKey>,
+    /// The hidden webhook that alone gets them; `None` for all who subscribe.
+    pub to: Option<WebhookId>,
     /// Where they came in.
     pub source: Source,
+}
+
+impl Submission {
+    /// Events for all who subscribe, under no key.
+    #[must_use]
+    pub fn new(project: ProjectId, events: Vec<NewEvent>, source: Source) -> Submission {
+        Submission { project, events, idempotency: None, once: Vec::new(), to: None, source }
+    }
+}
+
+/// The key under which one event of a source is accepted once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventKey {
+    /// The first 16 bytes of the SHA-256 of the source's name and the key.
+    pub key: u128,
+    /// How long it holds, in milliseconds.
+    pub window_ms: u64,
+}
+
+impl EventKey {
+    /// A source's key. It is no publisher's key: those hold no NUL.
+    #[must_use]
+    pub fn new(source: &str, key: &str, window_ms: u64) -> EventKey {
+        let key = first_16(&Sha256::digest(format!("{source}\0{key}")));
+        EventKey { key, window_ms }
+    }
 }
 
 /// An idempotency key as it is compared.
@@ -50,11 +80,15 @@ impl Idempotency {
     /// A request's key and raw body.
     #[must_use]
     pub fn new(key: &str, body: &[u8]) -> Idempotency {
-        let digest = Sha256::digest(key.as_bytes());
-        let mut first = [0; 16];
-        first.copy_from_slice(&digest[..16]);
-        Idempotency { key: u128::from_be_bytes(first), body: Sha256::digest(body).into() }
+        let key = first_16(&Sha256::digest(key.as_bytes()));
+        Idempotency { key, body: Sha256::digest(body).into() }
     }
+}
+
+fn first_16(digest: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    u128::from_be_bytes(first)
 }
 
 /// What a publisher is told.
@@ -75,6 +109,9 @@ pub enum SubmitError {
     /// The project was removed meanwhile.
     #[error("the project is gone")]
     ProjectGone,
+    /// The hidden webhook was removed or disabled meanwhile.
+    #[error("the target's webhook is gone")]
+    WebhookGone,
     /// The idempotency key was used before, and what for can't be read.
     #[error("the idempotency key was used before")]
     KeyTaken,
@@ -151,7 +188,7 @@ impl Plan<'_> {
         submission: Submission,
         receivers: &dyn Fn(&Event) -> Vec<Arc<Webhook>>,
     ) -> Result<Planned, SubmitError> {
-        let Submission { project, events, idempotency, source } = submission;
+        let Submission { project, events, idempotency, once, to: _, source } = submission;
         let mut planned = Planned {
             batch: Batch { expect: Vec::new(), ops: Vec::new(), durability: Durability::Now },
             events: Vec::with_capacity(events.len()),
@@ -186,14 +223,33 @@ impl Plan<'_> {
             planned.accepted.push(AcceptedEvent { id, name, deliveries });
             planned.events.push(event);
         }
+        let accepted = planned.accepted.clone();
+        for (EventKey { key, window_ms }, event) in once.into_iter().zip(&accepted) {
+            let record = IdempotencyRecord {
+                project,
+                key,
+                // The key alone says which event it is: its source may print it otherwise again.
+                body: [0; 32],
+                at: self.now,
+                events: vec![event.clone()],
+            };
+            planned.remember(record, window_ms);
+        }
         if let Some(Idempotency { key, body }) = idempotency {
-            let since = Wall(self.now.0.saturating_sub(IDEMPOTENCY_WINDOW_MS));
-            planned.batch.expect.push(Expect::IdempotencyFree { project, key, since });
-            let events = planned.accepted.clone();
-            let record = IdempotencyRecord { project, key, body, at: self.now, events };
-            planned.batch.ops.push(Op::PutIdempotency(record));
+            let record = IdempotencyRecord { project, key, body, at: self.now, events: accepted };
+            planned.remember(record, IDEMPOTENCY_WINDOW_MS);
         }
         Ok(planned)
+    }
+}
+
+impl Planned {
+    /// Accepts under a key, if it was not used within the window.
+    fn remember(&mut self, record: IdempotencyRecord, window_ms: u64) {
+        let (project, key) = (record.project, record.key);
+        let since = Wall(record.at.0.saturating_sub(window_ms));
+        self.batch.expect.push(Expect::IdempotencyFree { project, key, since });
+        self.batch.ops.push(Op::PutIdempotency(record));
     }
 }
 

@@ -34,6 +34,8 @@ pub struct ApiConfig {
     pub publish_bytes_max: usize,
     /// What one publish request may hold.
     pub publish: PublishLimits,
+    /// Whether topics of SNS that ask are confirmed.
+    pub sns_confirm: bool,
 }
 
 /// The service.
@@ -43,6 +45,8 @@ pub struct Api {
     pub(super) config: ApiConfig,
     pub(super) auth_failures: ClientLimiter,
     pub(super) operator_token: RwLock<Option<[u8; 32]>>,
+    /// Held while a hidden webhook is made, so that there is one for each target of `/send/`.
+    pub(super) sending: tokio::sync::Mutex<()>,
 }
 
 /// A request that passed the routing and belongs to a proved project.
@@ -82,7 +86,14 @@ impl Api {
             burst: per_minute,
             keys_max: AUTH_FAILURE_KEYS_MAX,
         });
-        Api { handle, net, config, auth_failures, operator_token: RwLock::new(operator_token) }
+        Api {
+            handle,
+            net,
+            config,
+            auth_failures,
+            operator_token: RwLock::new(operator_token),
+            sending: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Replaces the operator token's SHA-256.

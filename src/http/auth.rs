@@ -15,12 +15,13 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::body::{self, ReadError};
+use super::route::Route;
 use crate::dialect::uploadcare::auth::{
     AuthError, Credentials, SignedRequest, check_secret, credentials, request_date,
 };
 use crate::engine::Handle;
 use crate::model::ids::ProjectId;
-use crate::model::project::{Project, key_is_sound};
+use crate::model::project::{IntakeToken, Project, key_is_sound};
 use crate::model::secret::Secret;
 use crate::model::time::Wall;
 
@@ -28,6 +29,7 @@ use crate::model::time::Wall;
 pub struct Proven {
     project: Arc<Project>,
     body: Bytes,
+    token: Option<IntakeToken>,
 }
 
 impl Proven {
@@ -35,6 +37,12 @@ impl Proven {
     #[must_use]
     pub fn project(&self) -> &Arc<Project> {
         &self.project
+    }
+
+    /// The intake token that let it in, if one did.
+    #[must_use]
+    pub fn token(&self) -> Option<&IntakeToken> {
+        self.token.as_ref()
     }
 
     /// The body.
@@ -75,7 +83,7 @@ pub async fn prove(
     let project = find(handle, given).map_err(Refusal::Auth)?;
     let Credentials::Signed { signature, .. } = given else {
         let body = read(incoming, limits).await?;
-        return Ok(Proven { project, body });
+        return Ok(Proven { project, body, token: None });
     };
     let x_date = text(headers, header::HeaderName::from_static("x-uploadcare-date"));
     let date = request_date(x_date, text(headers, header::DATE), now).map_err(Refusal::Auth)?;
@@ -87,7 +95,69 @@ pub async fn prove(
         path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
     };
     signed.verify(&project.secret_keys, signature, &body).map_err(Refusal::Auth)?;
-    Ok(Proven { project, body })
+    Ok(Proven { project, body, token: None })
+}
+
+/// Proves a source's request and reads its body: by an intake token in the path, else in the query,
+/// else in `Authorization`; or by what a project's own requests are proved by.
+///
+/// A token in the URL is the whole proof: tusd forwards its user's `Authorization` beside it.
+pub async fn prove_intake(
+    handle: &Handle,
+    parts: &Parts,
+    incoming: Incoming,
+    limits: BodyLimits,
+    now: Wall,
+) -> Result<Proven, Refusal> {
+    match intake_token(handle, parts) {
+        Some(Ok((project, token))) => {
+            Ok(Proven { project, body: read(incoming, limits).await?, token: Some(token) })
+        }
+        Some(Err(error)) => Err(Refusal::Auth(error)),
+        None => prove(handle, parts, incoming, limits, now).await,
+    }
+}
+
+/// Whether a request without a body (a handshake) carries what its source is let in by.
+pub fn is_let_in(handle: &Handle, parts: &Parts) -> Result<(), AuthError> {
+    match intake_token(handle, parts) {
+        Some(found) => found.map(|_| ()),
+        None => match credentials(text(&parts.headers, header::AUTHORIZATION))? {
+            // A signature covers a date and a body; nothing is changed by this answer.
+            Credentials::Signed { .. } => Err(AuthError::SecretKeyUnknown),
+            given => find(handle, given).map(|_| ()),
+        },
+    }
+}
+
+type Found = Result<(Arc<Project>, IntakeToken), AuthError>;
+
+/// The intake token that a request carries; `None` if there is none in its URL and what its
+/// `Authorization` holds is not one.
+fn intake_token(handle: &Handle, parts: &Parts) -> Option<Found> {
+    let look_up = |token: &str| {
+        let catalog = handle.catalog();
+        let found = catalog.intake_token(&Sha256::digest(token.as_bytes()).into());
+        found.map(|(project, token)| (Arc::clone(project), token.clone()))
+    };
+    let query = parts.uri.query().unwrap_or_default();
+    let in_url = Route::path_token(parts.uri.path()).or_else(|| query_value(query, "token"));
+    if let Some(token) = in_url {
+        return Some(look_up(token).ok_or(AuthError::SecretKeyUnknown));
+    }
+    let given = text(&parts.headers, header::AUTHORIZATION)?.trim();
+    let token = match given.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => given,
+    };
+    look_up(token).map(Ok)
+}
+
+/// A parameter of a query, unless it is empty. Tokens and host names need no escape.
+#[must_use]
+pub fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).find(|value| !value.is_empty())
 }
 
 /// Proves a request of a JSON:API project: the last word of `Authorization` is a secret key of the
@@ -101,7 +171,7 @@ pub async fn prove_last_word(
     limits: BodyLimits,
 ) -> Result<Proven, Refusal> {
     let project = find_named(handle, name, last_word(headers)).map_err(Refusal::Auth)?;
-    Ok(Proven { project, body: read(incoming, limits).await? })
+    Ok(Proven { project, body: read(incoming, limits).await?, token: None })
 }
 
 /// An operator's request on a project's part: the operator was proved by the socket's permissions
@@ -111,7 +181,7 @@ pub async fn as_operator(
     incoming: Incoming,
     limits: BodyLimits,
 ) -> Result<Proven, Refusal> {
-    Ok(Proven { project, body: read(incoming, limits).await? })
+    Ok(Proven { project, body: read(incoming, limits).await?, token: None })
 }
 
 /// The body of an operator's own request.

@@ -16,7 +16,7 @@ use super::peer::Peer;
 use super::respond::{self, JSON, RequestId};
 use super::route::Route;
 use super::server::Service;
-use super::{jsonapi, manage, operator, ops, publish};
+use super::{intake, jsonapi, manage, operator, ops, publish, send, tokens};
 use crate::clock;
 use crate::dialect::uploadcare::auth::AuthError;
 use crate::dialect::uploadcare::headers::{NotAcceptable, View};
@@ -27,7 +27,7 @@ const MANAGE_BYTES_MAX: usize = 64 * 1_024;
 impl Service for Api {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let method = request.method().clone();
-        let path = request.uri().path().to_owned();
+        let path = shown_path(request.uri().path()).to_owned();
         let id = request.extensions().get::<RequestId>().cloned();
         let started = clock::mono();
         let response = self.answer(request, peer).await;
@@ -50,6 +50,9 @@ impl Api {
         let Some(route) = Route::of(parts.uri.path()) else {
             return respond::detail(StatusCode::NOT_FOUND, JSON, "Not found.");
         };
+        if matches!(route, Route::In(_)) && intake::is_probe(&parts) {
+            return self.probe(&parts, peer);
+        }
         if parts.method == Method::OPTIONS {
             let mut response = respond::no_content();
             let allow = HeaderValue::from_static(route.allow());
@@ -80,7 +83,10 @@ impl Api {
         incoming: Incoming,
         peer: Peer,
     ) -> Response<Body> {
-        let view = match view(&parts.headers) {
+        // Whoever sends events looks at the status, whatever it says that it accepts.
+        let asked =
+            if matches!(route, Route::In(_)) { Ok(View::Own) } else { view(&parts.headers) };
+        let view = match asked {
             Ok(view) => view,
             Err(error) => {
                 return respond::detail(StatusCode::NOT_ACCEPTABLE, JSON, &error.to_string());
@@ -93,9 +99,32 @@ impl Api {
             return respond::too_many_requests(view.content_type(), wait);
         }
         let limits = self.body_limits(&route);
-        match auth::prove(&self.handle, &parts, incoming, limits, now.wall).await {
+        let proof = match route {
+            Route::In(_) => {
+                auth::prove_intake(&self.handle, &parts, incoming, limits, now.wall).await
+            }
+            _ => auth::prove(&self.handle, &parts, incoming, limits, now.wall).await,
+        };
+        match proof {
             Ok(proven) => self.meaning(route, Call { proven, parts, view }).await,
             Err(refusal) => self.refuse(refusal, view.content_type(), peer),
+        }
+    }
+
+    /// A question of a source before it sends anything.
+    fn probe(&self, parts: &Parts, peer: Peer) -> Response<Body> {
+        if parts.method == Method::HEAD {
+            // It says that somebody listens, and nothing of any token.
+            return respond::bytes(StatusCode::OK, JSON, Vec::new());
+        }
+        if !peer.control
+            && let Err(wait) = self.auth_failures.peek(peer.client, clock::mono())
+        {
+            return respond::too_many_requests(JSON, wait);
+        }
+        match auth::is_let_in(&self.handle, parts) {
+            Ok(()) => intake::handshake(parts),
+            Err(error) => self.refuse(Refusal::Auth(error), JSON, peer),
         }
     }
 
@@ -159,6 +188,11 @@ impl Api {
             (Route::Webhook(id), _) => manage::show(self, &call, id),
             (Route::WebhookAction(id, action), _) => manage::act(self, &call, id, action).await,
             (Route::Events, _) => publish::publish(self, &call).await,
+            (Route::Send, _) => send::send(self, &call).await,
+            (Route::In(source), _) => intake::take(self, &call, source).await,
+            (Route::Tokens, &Method::POST) => tokens::create(self, &call).await,
+            (Route::Tokens, _) => tokens::list(&call),
+            (Route::Token(id), _) => tokens::revoke(self, &call, id).await,
             (Route::Project, _) => manage::project(&call),
             _ => respond::detail(StatusCode::NOT_FOUND, call.view.content_type(), "Not found."),
         };
@@ -166,10 +200,11 @@ impl Api {
     }
 
     pub(super) fn body_limits(&self, route: &Route) -> BodyLimits {
-        let publishes = match route {
-            Route::OfProject(_, Some(inner)) => **inner == Route::Events,
-            route => *route == Route::Events,
+        let inner = match route {
+            Route::OfProject(_, Some(inner)) => inner,
+            route => route,
         };
+        let publishes = matches!(inner, Route::Events | Route::Send | Route::In(_));
         let bytes_max = if publishes { self.config.publish_bytes_max } else { MANAGE_BYTES_MAX };
         BodyLimits { bytes_max, timeout_ms: self.config.body_timeout_ms }
     }
@@ -194,6 +229,17 @@ impl Api {
     pub(super) fn count_auth_failure(&self, peer: Peer, error: &AuthError) {
         let _ = self.auth_failures.check(peer.client, clock::mono());
         tracing::info!(client = %peer.client, %error, "An authentication failed.");
+    }
+}
+
+/// A path as it may be logged: without the token that may stand in it.
+fn shown_path(path: &str) -> &str {
+    match Route::path_token(path) {
+        Some(token) => {
+            let path = path.strip_suffix('/').unwrap_or(path);
+            path.strip_suffix(token).unwrap_or(path)
+        }
+        None => path,
     }
 }
 

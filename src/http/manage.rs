@@ -190,6 +190,7 @@ fn find(api: &Api, call: &Call, id: WebhookId) -> Option<Arc<Webhook>> {
     let webhook = catalog.webhook(id)?;
     let visible = webhook.project == call.project().id
         && webhook.listener.is_none()
+        && !webhook.hidden
         && encode::shown(webhook, call.view);
     visible.then(|| Arc::clone(webhook))
 }

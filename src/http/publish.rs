@@ -35,10 +35,8 @@ pub(super) async fn publish(api: &Api, call: &Call) -> Response<Body> {
         };
     let idempotency = published.idempotency_key.as_deref().map(|key| Idempotency::new(key, body));
     let submission = Submission {
-        project: call.project().id,
-        events: published.events,
         idempotency,
-        source: Source::Native,
+        ..Submission::new(call.project().id, published.events, Source::Native)
     };
     match api.handle.submit(submission).await {
         Ok(accepted) => {
@@ -48,7 +46,7 @@ pub(super) async fn publish(api: &Api, call: &Call) -> Response<Body> {
     }
 }
 
-fn idempotency_header(call: &Call) -> Result<Option<&str>, &'static str> {
+pub(super) fn idempotency_header(call: &Call) -> Result<Option<&str>, &'static str> {
     let mut values = call.parts.headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(first) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -57,7 +55,7 @@ fn idempotency_header(call: &Call) -> Result<Option<&str>, &'static str> {
     first.to_str().map(Some).map_err(|_| "The Idempotency-Key header is not visible ASCII.")
 }
 
-fn answer(accepted: &Accepted, batch: bool) -> Vec<u8> {
+pub(super) fn answer(accepted: &Accepted, batch: bool) -> Vec<u8> {
     let line = |event: &AcceptedEvent| {
         Object::new()
             .text("id", &event.id.to_string())
@@ -72,7 +70,7 @@ fn answer(accepted: &Accepted, batch: bool) -> Vec<u8> {
     }
 }
 
-fn submit_error(error: &SubmitError) -> Response<Body> {
+pub(super) fn submit_error(error: &SubmitError) -> Response<Body> {
     let wait = RetryAfterSeconds(1);
     match error {
         SubmitError::KeyConflict | SubmitError::KeyTaken => {
@@ -80,6 +78,9 @@ fn submit_error(error: &SubmitError) -> Response<Body> {
         }
         SubmitError::TooManyDeliveries => {
             respond::detail(StatusCode::PAYLOAD_TOO_LARGE, JSON, &format!("{}.", sentence(error)))
+        }
+        SubmitError::WebhookGone => {
+            respond::unavailable(JSON, &format!("{}.", sentence(error)), wait)
         }
         SubmitError::ProjectGone => respond::detail(StatusCode::NOT_FOUND, JSON, "Not found."),
         SubmitError::Draining => respond::unavailable(JSON, "The daemon is shutting down.", wait),

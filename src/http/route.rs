@@ -8,7 +8,9 @@
 
 use http::Method;
 
+use crate::model::event::Source;
 use crate::model::ids::WebhookId;
+use crate::source;
 
 /// What a path means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,14 @@ pub enum Route {
     NoWebhook,
     /// `/events/`
     Events,
+    /// `/send/`
+    Send,
+    /// `/in/{source}/`, where a token may follow.
+    In(Source),
+    /// `/tokens/`: intake tokens.
+    Tokens,
+    /// `/tokens/{id}/`
+    Token(u32),
     /// `/project/`
     Project,
     /// `/projects/`, the operator's.
@@ -76,8 +86,17 @@ impl Route {
             ["healthz"] => Some(Route::Health),
             ["readyz"] => Some(Route::Ready),
             ["listen"] => Some(Route::Listen),
+            ["in", name, _] => source::by_name(name).map(Route::In),
             ref rest => of_project(rest),
         }
+    }
+
+    /// The token that follows a source in its path: the one part of a path that is a secret.
+    #[must_use]
+    pub fn path_token(path: &str) -> Option<&str> {
+        let path = path.strip_prefix("/in/")?;
+        let (_, token) = path.strip_suffix('/').unwrap_or(path).split_once('/')?;
+        (!token.is_empty()).then_some(token)
     }
 
     /// The methods that it knows, as `Allow` says them.
@@ -85,13 +104,18 @@ impl Route {
     pub fn allow(&self) -> &'static str {
         match self {
             Route::Health | Route::Ready | Route::Project => "GET, HEAD, OPTIONS",
-            Route::Webhooks | Route::Projects | Route::JsonApiWebhooks(_) => {
+            Route::Webhooks | Route::Projects | Route::Tokens | Route::JsonApiWebhooks(_) => {
                 "GET, HEAD, OPTIONS, POST"
             }
             Route::JsonApiWebhook(..) => "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
             Route::Unsubscribe => "DELETE, OPTIONS, POST",
             Route::Webhook(_) | Route::NoWebhook => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
-            Route::WebhookAction(..) | Route::Events | Route::Listen => "OPTIONS, POST",
+            Route::WebhookAction(..) | Route::Events | Route::Listen | Route::Send => {
+                "OPTIONS, POST"
+            }
+            // HEAD: RustFS asks so whether anybody is there.
+            Route::In(_) => "HEAD, OPTIONS, POST",
+            Route::Token(_) => "DELETE, OPTIONS",
             Route::OfProject(_, None) => "GET, HEAD, OPTIONS",
             Route::OfProject(_, Some(inner)) => inner.allow(),
         }
@@ -130,6 +154,10 @@ fn of_project(segments: &[&str]) -> Option<Route> {
             Some(id.map_or(Route::NoWebhook, |id| Route::WebhookAction(id, action)))
         }
         ["events"] => Some(Route::Events),
+        ["send"] => Some(Route::Send),
+        ["in", name] => source::by_name(name).map(Route::In),
+        ["tokens"] => Some(Route::Tokens),
+        ["tokens", id] => id.parse().ok().map(Route::Token),
         ["project"] => Some(Route::Project),
         _ => None,
     }
@@ -170,6 +198,18 @@ mod tests {
             ("/api/v1/projects//webhooks", None),
             ("/api/v1/projects/key", None),
             ("/projects/3/api/v1/projects/3/webhooks", None),
+            ("/in/tusd", Some(Route::In(Source::Tusd))),
+            ("/in/s3/in_0123/", Some(Route::In(Source::S3))),
+            ("/in/tus/", None),
+            ("/in/events/", None),
+            ("/in/s3/a/b/", None),
+            (
+                "/projects/3/in/s3/",
+                Some(Route::OfProject("3".to_owned(), Some(Box::new(Route::In(Source::S3))))),
+            ),
+            ("/tokens/7/", Some(Route::Token(7))),
+            ("/tokens/-7/", None),
+            ("/send/", Some(Route::Send)),
             ("/", None),
             ("", None),
             ("*", None),
@@ -178,5 +218,8 @@ mod tests {
         }
         assert!(Route::Unsubscribe.knows(&Method::DELETE));
         assert!(!Route::Unsubscribe.knows(&Method::PUT));
+        assert_eq!(Route::path_token("/in/s3/in_0123/"), Some("in_0123"));
+        assert_eq!(Route::path_token("/in/s3/"), None);
+        assert_eq!(Route::path_token("/webhooks/7/test/"), None);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::model::event::EventName;
 use crate::model::ids::{ProjectId, WebhookId};
-use crate::model::project::Project;
+use crate::model::project::{IntakeToken, Project};
 use crate::model::webhook::Webhook;
 
 /// All projects and webhooks.
@@ -18,6 +18,8 @@ pub struct Catalog {
     by_public_key: BTreeMap<String, ProjectId>,
     webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
     by_project: BTreeMap<ProjectId, BTreeSet<WebhookId>>,
+    hidden: BTreeMap<ProjectId, BTreeMap<String, BTreeSet<WebhookId>>>,
+    by_intake_token: BTreeMap<[u8; 32], ProjectId>,
     subscribers: BTreeMap<(ProjectId, EventName), BTreeSet<WebhookId>>,
 }
 
@@ -26,6 +28,12 @@ impl Catalog {
     pub fn put_project(&mut self, project: Project) {
         if let Some(old) = self.projects.get(&project.id) {
             self.by_public_key.remove(&old.public_key);
+            for token in &old.intake_tokens {
+                self.by_intake_token.remove(&token.hash);
+            }
+        }
+        for token in &project.intake_tokens {
+            self.by_intake_token.insert(token.hash, project.id);
         }
         self.by_public_key.insert(project.public_key.clone(), project.id);
         self.projects.insert(project.id, Arc::new(project));
@@ -34,7 +42,13 @@ impl Catalog {
     /// Adds or replaces a webhook.
     pub fn put_webhook(&mut self, webhook: Webhook) {
         self.remove_webhook(webhook.id);
-        self.by_project.entry(webhook.project).or_default().insert(webhook.id);
+        if webhook.hidden {
+            let of_project = self.hidden.entry(webhook.project).or_default();
+            let target = webhook.target_url.as_str().to_owned();
+            of_project.entry(target).or_default().insert(webhook.id);
+        } else {
+            self.by_project.entry(webhook.project).or_default().insert(webhook.id);
+        }
         for event in &webhook.events {
             let key = (webhook.project, event.clone());
             self.subscribers.entry(key).or_default().insert(webhook.id);
@@ -47,6 +61,14 @@ impl Catalog {
         let webhook = self.webhooks.remove(&id)?;
         if let Some(ids) = self.by_project.get_mut(&webhook.project) {
             ids.remove(&id);
+        }
+        if let Some(of_project) = self.hidden.get_mut(&webhook.project)
+            && let Some(ids) = of_project.get_mut(webhook.target_url.as_str())
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                of_project.remove(webhook.target_url.as_str());
+            }
         }
         for event in &webhook.events {
             let key = (webhook.project, event.clone());
@@ -86,6 +108,14 @@ impl Catalog {
         found
     }
 
+    /// The intake token with this SHA-256, and whose it is.
+    #[must_use]
+    pub fn intake_token(&self, hash: &[u8; 32]) -> Option<(&Arc<Project>, &IntakeToken)> {
+        let project = self.by_intake_token.get(hash).and_then(|id| self.projects.get(id))?;
+        let token = project.intake_tokens.iter().find(|token| token.hash == *hash)?;
+        Some((project, token))
+    }
+
     /// All projects, by id.
     pub fn projects(&self) -> impl Iterator<Item = &Arc<Project>> {
         self.projects.values()
@@ -102,12 +132,34 @@ impl Catalog {
         self.webhooks.values()
     }
 
-    /// A project's webhooks, by id.
+    /// A project's webhooks, by id; the hidden ones of `/send/` are not among them.
     pub fn webhooks_of(&self, project: ProjectId) -> impl Iterator<Item = &Arc<Webhook>> {
         self.by_project.get(&project).into_iter().flatten().filter_map(|id| self.webhooks.get(id))
     }
 
-    /// How many webhooks a project has.
+    /// All hidden webhooks.
+    pub fn hidden(&self) -> impl Iterator<Item = &Arc<Webhook>> {
+        let ids = self.hidden.values().flat_map(BTreeMap::values).flatten();
+        ids.filter_map(|id| self.webhooks.get(id))
+    }
+
+    /// A project's hidden webhooks with exactly this target, by id.
+    pub fn hidden_of(
+        &self,
+        project: ProjectId,
+        target_url: &str,
+    ) -> impl Iterator<Item = &Arc<Webhook>> {
+        let ids = self.hidden.get(&project).and_then(|targets| targets.get(target_url));
+        ids.into_iter().flatten().filter_map(|id| self.webhooks.get(id))
+    }
+
+    /// How many targets of a project have hidden webhooks.
+    #[must_use]
+    pub fn hidden_count(&self, project: ProjectId) -> usize {
+        self.hidden.get(&project).map_or(0, BTreeMap::len)
+    }
+
+    /// How many webhooks a project has; hidden ones don't count.
     #[must_use]
     pub fn webhooks_count(&self, project: ProjectId) -> usize {
         self.by_project.get(&project).map_or(0, BTreeSet::len)
@@ -195,5 +247,49 @@ pub(crate) mod tests {
         assert_eq!(catalog.project_by_secret_key("secret2").map(|p| p.id.get()), Some(2));
         assert_eq!(catalog.project_by_public_key("public1").map(|p| p.id.get()), Some(1));
         assert!(catalog.project_by_secret_key("secret").is_none());
+    }
+
+    #[test]
+    fn hidden_webhooks_stand_apart() {
+        let mut catalog = Catalog::default();
+        catalog.put_project(project(1));
+        let mut hidden = webhook(1, 1, "file.uploaded", "http://a.example/");
+        hidden.hidden = true;
+        hidden.events.clear();
+        catalog.put_webhook(hidden.clone());
+        // A changed one replaces itself.
+        catalog.put_webhook(hidden);
+        let one = ProjectId::new(1).expect("an id");
+        assert_eq!((catalog.webhooks_of(one).count(), catalog.webhooks_count(one)), (0, 0));
+        assert_eq!(catalog.hidden_of(one, "http://a.example/").count(), 1);
+        assert_eq!(catalog.hidden_of(one, "http://a.example").count(), 0);
+        assert_eq!((catalog.hidden().count(), catalog.hidden_count(one)), (1, 1));
+        catalog.remove_webhook(WebhookId::new(1).expect("an id"));
+        assert_eq!((catalog.hidden().count(), catalog.hidden_count(one)), (0, 0));
+    }
+
+    #[test]
+    fn intake_tokens_are_found_until_they_are_revoked() {
+        let mut catalog = Catalog::default();
+        let mut with = project(1);
+        let token = |id: u32| IntakeToken {
+            id,
+            name: String::new(),
+            hash: [id as u8; 32],
+            secret: None,
+            created: Wall(1),
+        };
+        with.intake_tokens = vec![token(1), token(2)];
+        catalog.put_project(with.clone());
+        let found = |catalog: &Catalog, id: u8| {
+            catalog.intake_token(&[id; 32]).map(|(project, token)| (project.id.get(), token.id))
+        };
+        assert_eq!(found(&catalog, 1), Some((1, 1)));
+        assert_eq!(found(&catalog, 2), Some((1, 2)));
+        assert_eq!(found(&catalog, 3), None);
+        with.intake_tokens = vec![token(2)];
+        catalog.put_project(with);
+        assert_eq!(found(&catalog, 1), None);
+        assert_eq!(found(&catalog, 2), Some((1, 2)));
     }
 }

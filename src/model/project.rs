@@ -37,7 +37,7 @@ pub const INTAKE_TOKENS_MAX: usize = 64;
 
 /// A token by which another system may bring events in, and nothing else. The token itself is
 /// shown once and not kept.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntakeToken {
     /// Its number within the project.
     pub id: u32,
@@ -45,6 +45,8 @@ pub struct IntakeToken {
     pub name: String,
     /// SHA-256 of the token.
     pub hash: [u8; 32],
+    /// What the requests that it lets in are signed with, where their source signs.
+    pub secret: Option<Secret>,
     /// When it was made.
     pub created: Wall,
 }

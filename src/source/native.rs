@@ -21,7 +21,8 @@ use crate::model::event::{
 use crate::model::json::Json;
 use crate::model::time::{Wall, parse_rfc3339};
 
-const FIELDS: [&str; 8] = [
+/// The fields of an event.
+pub const FIELDS: [&str; 8] = [
     "event",
     "dialect",
     "data",
@@ -239,6 +240,16 @@ fn read_single(
     reader.size(body.len())?;
     let fields = Fields::read(content_type, body).map_err(PublishError::Body)?;
     published(vec![reader.event(&fields)?], false, idempotency_key)
+}
+
+/// Reads a single event whose fields were read already; any name goes.
+pub fn from_fields(
+    fields: &Fields,
+    idempotency_key: Option<&str>,
+    limits: PublishLimits,
+) -> Result<Published, PublishError> {
+    let reader = Reader { place: Place::Single, limits, event_types: None };
+    published(vec![reader.event(fields)?], false, idempotency_key)
 }
 
 /// The idempotency key covers the whole request, so all that are named have to agree.

@@ -199,6 +199,8 @@ impl World {
             project: self.project,
             events: vec![event; events],
             idempotency: None,
+            once: Vec::new(),
+            to: None,
             source: Source::Native,
         };
         let (reply, mut answer) = oneshot::channel();

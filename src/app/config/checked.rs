@@ -28,6 +28,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[publish]`: what a publisher may send.
     pub publish: Publish,
+    /// `[sources]`: events that other systems bring in.
+    pub sources: Sources,
     /// `[log]`: what is written to stderr.
     pub log: Log,
     /// `[[project]]`: projects to create or update at start; their ids and keys differ.
@@ -115,6 +117,13 @@ pub struct Publish {
     pub request_bytes_max: usize,
     /// Events of one request.
     pub events_per_request_max: u32,
+}
+
+/// Events that other systems bring in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// Whether topics of SNS that ask are confirmed.
+    pub sns_confirm: bool,
 }
 
 /// What is written to stderr.
@@ -287,6 +296,7 @@ impl Config {
                 request_bytes_max: 0,
                 events_per_request_max: 0,
             },
+            sources: Sources { sns_confirm: false },
             log: Log { format: LogFormat::Auto, level: LogLevel::Info },
             projects: Vec::new(),
             targets: Vec::new(),

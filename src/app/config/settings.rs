@@ -78,7 +78,7 @@ pub(super) struct TargetDraft {
 }
 
 /// Sections of single settings.
-pub(super) static SECTIONS: [Section; 5] = [
+pub(super) static SECTIONS: [Section; 6] = [
     Section {
         name: "server",
         doc: "HTTP in: the API that applications talk to.",
@@ -87,6 +87,7 @@ pub(super) static SECTIONS: [Section; 5] = [
     Section { name: "store", doc: "The data directory.", settings: &STORE },
     Section { name: "delivery", doc: "HTTP out: what is sent to targets.", settings: &DELIVERY },
     Section { name: "publish", doc: "What a publisher may send.", settings: &PUBLISH },
+    Section { name: "sources", doc: "Events that other systems bring in.", settings: &SOURCES },
     Section { name: "log", doc: "What is written to stderr.", settings: &LOG },
 ];
 
@@ -342,6 +343,13 @@ static PUBLISH: [Setting<Config>; 3] = [
         "Most events in one request.",
     ),
 ];
+
+static SOURCES: [Setting<Config>; 1] = [setting(
+    "sns_confirm",
+    Kind::Flag(|c, v| c.sources.sns_confirm = v),
+    "false",
+    "Whether topics of Amazon SNS that ask for it are confirmed, at hosts of SNS alone.",
+)];
 
 static LOG: [Setting<Config>; 2] = [
     setting(

@@ -163,8 +163,7 @@ async fn prepare(daemon: &Daemon, hook_at: SocketAddr, secret: Secret) -> Result
 async fn send(daemon: &Daemon, project: ProjectId) -> Result<(), Stop> {
     let Some(name) = EventName::parse(EVENT) else { return Ok(()) };
     let event = sample::test_event(&name, &fresh::uuid(), "cat.jpg", clock::now().wall);
-    let submission =
-        Submission { project, events: vec![event], idempotency: None, source: Source::Native };
+    let submission = Submission::new(project, vec![event], Source::Native);
     let sent = daemon.handle.submit(submission).await;
     sent.map(|_| ()).map_err(|error| Stop::new(Exit::Failure, error))
 }

@@ -1,10 +1,11 @@
 //! `project`: who owns webhooks and events.
 //!
-//! Owns what is shown of projects. Must never show a secret key but once, to whoever made it.
+//! Owns what is shown of projects and their intake tokens. Must never show a secret key or a token but once, to whoever made it.
 
 use http::Method;
 
-use crate::app::args::ProjectVerb;
+use super::webhook;
+use crate::app::args::{ProjectVerb, TokenVerb};
 use crate::app::config::Loaded;
 use crate::app::control::{Control, Without, number, project};
 use crate::app::exit::Exit;
@@ -17,7 +18,9 @@ pub(crate) fn run(verb: &ProjectVerb, loaded: &Loaded, json: bool) -> Result<Exi
     runtime()?.block_on(async {
         let without = match verb {
             ProjectVerb::Create(_) => Without::OpenOrMake,
-            ProjectVerb::List | ProjectVerb::Show { .. } => Without::OpenExisting,
+            ProjectVerb::List | ProjectVerb::Show { .. } | ProjectVerb::Token { .. } => {
+                Without::OpenExisting
+            }
         };
         let control = Control::find(&loaded.config, without).await?;
         let result = carry_out(verb, &control, json).await;
@@ -60,6 +63,48 @@ async fn carry_out(verb: &ProjectVerb, control: &Control, json: bool) -> Result<
             let name = project(control, named.as_deref()).await?;
             let path = format!("/projects/{name}/");
             show(&control.call(Method::GET, &path, None).await?.json()?, json, "");
+        }
+        ProjectVerb::Token { verb } => token(verb, control, json).await?,
+    }
+    Ok(())
+}
+
+async fn token(verb: &TokenVerb, control: &Control, json: bool) -> Result<(), Stop> {
+    match verb {
+        TokenVerb::Create { name, secret, project: named } => {
+            let of = project(control, named.as_deref()).await?;
+            let mut body = Object::new();
+            if let Some(name) = name {
+                body = body.text("name", name);
+            }
+            if let Some(secret) = webhook::secret(secret)? {
+                body = body.text("signing_secret", secret.expose());
+            }
+            let path = format!("/projects/{of}/tokens/");
+            let made = control.call(Method::POST, &path, Some(body.end())).await?.json()?;
+            show(&made, json, "The token is shown once. Keep it.");
+        }
+        TokenVerb::List { project: named } => {
+            let of = project(control, named.as_deref()).await?;
+            let path = format!("/projects/{of}/tokens/");
+            let list = control.call(Method::GET, &path, None).await?.json()?;
+            let Json::Array(tokens) = list else { return Ok(()) };
+            if json || !is_terminal() {
+                tokens.iter().for_each(line);
+            } else {
+                let keys = ["id", "name", "signed", "created"];
+                let rows: Vec<Vec<String>> =
+                    tokens.iter().map(|one| keys.map(|key| number(one, key)).to_vec()).collect();
+                say(&table(&["ID", "NAME", "SIGNED", "CREATED"], &rows));
+            }
+        }
+        TokenVerb::Revoke { id, project: named } => {
+            let of = project(control, named.as_deref()).await?;
+            let path = format!("/projects/{of}/tokens/{id}/");
+            control.call(Method::DELETE, &path, None).await?.json()?;
+            if !json {
+                say(&format!("token {id} is revoked"));
+            }
         }
     }
     Ok(())

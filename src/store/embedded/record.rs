@@ -112,7 +112,16 @@ struct ProjectRecord {
     secret_keys: Vec<Vec<u8>>,
     created: Wall,
     settings: ProjectSettings,
-    intake_tokens: Vec<IntakeToken>,
+    intake_tokens: Vec<IntakeTokenRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IntakeTokenRecord {
+    id: u32,
+    name: String,
+    hash: [u8; 32],
+    secret: Option<Vec<u8>>,
+    created: Wall,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,13 +162,22 @@ pub fn encode_project(vault: &Vault, project: &Project) -> Result<Vec<u8>, Vault
         .iter()
         .map(|secret| seal(vault, &context, secret))
         .collect::<Result<_, _>>()?;
+    let intake_tokens = project
+        .intake_tokens
+        .iter()
+        .map(|token| {
+            let secret = token.secret.as_ref().map(|secret| seal(vault, &context, secret));
+            let IntakeToken { id, name, hash, created, .. } = token.clone();
+            Ok(IntakeTokenRecord { id, name, hash, secret: secret.transpose()?, created })
+        })
+        .collect::<Result<_, VaultError>>()?;
     let record = ProjectRecord {
         name: project.name.clone(),
         public_key: project.public_key.clone(),
         secret_keys,
         created: project.created,
         settings: project.settings.clone(),
-        intake_tokens: project.intake_tokens.clone(),
+        intake_tokens,
     };
     Ok(encode(Kind::Project, &project.id.get().to_be_bytes(), &record))
 }
@@ -178,7 +196,13 @@ pub fn decode_project(
     for sealed in &record.secret_keys {
         secret_keys.push(open(vault, &context, sealed, &mut stale)?);
     }
-    let ProjectRecord { name, public_key, created, settings, intake_tokens, .. } = record;
+    let mut intake_tokens = Vec::new();
+    for token in record.intake_tokens {
+        let IntakeTokenRecord { id, name, hash, secret, created } = token;
+        let secret = secret.map(|sealed| open(vault, &context, &sealed, &mut stale)).transpose()?;
+        intake_tokens.push(IntakeToken { id, name, hash, secret, created });
+    }
+    let ProjectRecord { name, public_key, created, settings, .. } = record;
     let project = Project { id, name, public_key, secret_keys, created, settings, intake_tokens };
     Ok((project, stale))
 }
