@@ -93,7 +93,7 @@ fn defaults() {
     assert_eq!((delivery.target_in_flight, delivery.in_flight), (32, 1_024));
     assert_eq!((delivery.connect_timeout_ms, delivery.attempt_timeout_ms), (10_000, 60_000));
     assert_eq!((delivery.response_body_bytes_max, &delivery.proxy), (16 << 10, &None));
-    assert!(delivery.user_agent.starts_with("Postrider/"));
+    assert!(delivery.user_agent.starts_with("postrider/"));
     assert_eq!(
         (config.publish.event_bytes_max, config.publish.request_bytes_max),
         (1 << 20, 16 << 20)

@@ -12,7 +12,7 @@ use postrider::logic::batch::{
     AcceptedEvent, Batch, Durability, Expect, IdempotencyRecord, Next, Op,
 };
 use postrider::model::attempt::{Attempt, Outcome, Phases};
-use postrider::model::delivery::{CancelledReason, Ending, Pending, Queue, QueueKey};
+use postrider::model::delivery::{CancelledReason, Ending, FailedReason, Pending, Queue, QueueKey};
 use postrider::model::event::{Dialect, Event, EventName, Kind, Source};
 use postrider::model::ids::{EventId, ProjectId, Seq, WebhookId};
 use postrider::model::project::Project;
@@ -20,6 +20,7 @@ use postrider::model::secret::Secret;
 use postrider::model::target::TargetUrl;
 use postrider::model::time::Wall;
 use postrider::model::webhook::{Format, Limits, Version, Webhook, WebhookState};
+use postrider::store::embedded::journal::memory::Disk;
 use postrider::store::embedded::vault::{Key, Vault};
 use postrider::store::embedded::{Embedded, FILE_NAME, OpenError};
 use postrider::store::memory::Memory;
@@ -33,7 +34,8 @@ fn vault(first: u8, others: &[u8]) -> Vault {
 }
 
 fn on_memory() -> Embedded {
-    Embedded::open_on(redb::backends::InMemoryBackend::new(), vault(1, &[])).expect("opens")
+    Embedded::open_on(redb::backends::InMemoryBackend::new(), Disk::default(), vault(1, &[]))
+        .expect("opens")
 }
 
 /// A directory that is removed when the test ends.
@@ -477,6 +479,8 @@ fn a_rotten_record_is_set_aside_and_stops_nothing() {
     commit(&store, Vec::new());
     let stats = store.stats().expect("reads");
     assert_eq!((stats.quarantined, stats.pending, stats.events), (2, 19, 19));
+    let reported = store.finished(Seq(1_000_007)).expect("reads").expect("is reported");
+    assert_eq!(reported.ending, Ending::Failed(FailedReason::Damaged));
 }
 
 /// Flips a bit in the row of delivery 7 and in the payload of event 13, through redb itself, so

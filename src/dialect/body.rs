@@ -3,6 +3,9 @@
 //! Owns content types, urlencoded and multipart forms, JSON objects, and the spellings of booleans
 //! and numbers. Must never know what a field means. Bodies have to be UTF-8, whatever charset the
 //! content type claims.
+//!
+//! Forms nest as Rails reads them: `name[]=a&name[]=b` is the array `name`, and no other name may
+//! be given twice; `outer[name]` is the field `name` of the object `outer`, see [`Fields::under`].
 
 use thiserror::Error;
 
@@ -38,7 +41,7 @@ pub enum Media {
 pub enum Field {
     /// From a form: nothing but text.
     Text(String),
-    /// From a JSON object.
+    /// From a JSON object, or a form's array of texts.
     Json(Json),
 }
 
@@ -67,7 +70,7 @@ pub enum BodyError {
     /// `%` without two hexadecimal digits.
     #[error("Field \"{0}\" has a malformed percent escape.")]
     Escape(String),
-    /// The same name twice.
+    /// The same name twice, without the `[]` of an array.
     #[error("Field \"{0}\" is given twice.")]
     Duplicate(String),
     /// More than [`FORM_FIELDS_MAX`].
@@ -191,6 +194,27 @@ impl Fields {
         self
     }
 
+    /// The fields of the object `outer`: a JSON object, or those of a form named `outer[…]`. `None`
+    /// if there is nothing of that name; `Some(Err)` with what it is if it is no object.
+    #[must_use]
+    pub fn under(&self, outer: &str) -> Option<Result<Fields, &'static str>> {
+        match self.given(outer) {
+            Some(Field::Json(Json::Object(fields))) => {
+                return Some(Ok(fields.iter().cloned().collect()));
+            }
+            Some(Field::Json(other)) => return Some(Err(other.kind())),
+            Some(Field::Text(_)) => return Some(Err("a string")),
+            None => {}
+        }
+        let inner = |name: &str| {
+            let name = name.strip_prefix(outer)?.strip_prefix('[')?.strip_suffix(']')?;
+            Some(name.to_owned())
+        };
+        let fields: Vec<_> =
+            self.0.iter().filter_map(|(name, field)| Some((inner(name)?, field.clone()))).collect();
+        (!fields.is_empty()).then_some(Ok(Fields(fields)))
+    }
+
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
@@ -198,7 +222,7 @@ impl Fields {
 
     fn add(&mut self, key: String, value: Vec<u8>) -> Result<(), BodyError> {
         let shown = clip(&key);
-        if self.0.len() == FORM_FIELDS_MAX {
+        if self.values() == FORM_FIELDS_MAX {
             return Err(BodyError::TooManyFields);
         }
         if key.len() > FORM_KEY_BYTES_MAX {
@@ -207,15 +231,33 @@ impl Fields {
         if value.len() > FORM_VALUE_BYTES_MAX {
             return Err(BodyError::ValueTooLong(shown));
         }
-        if self.get(&key).is_some() {
-            return Err(BodyError::Duplicate(shown));
-        }
         let value = String::from_utf8(value).map_err(|_| BodyError::NotUtf8(shown.clone()))?;
         if key.contains('\0') || value.contains('\0') {
             return Err(BodyError::Nul(shown));
         }
-        self.0.push((key, Field::Text(value)));
+        let array = key.strip_suffix("[]").filter(|name| !name.is_empty());
+        let known = self.0.iter_mut().find(|(name, _)| name == array.unwrap_or(&key));
+        match (known, array) {
+            (None, None) => self.0.push((key, Field::Text(value))),
+            (None, Some(name)) => {
+                let items = Json::Array(vec![Json::String(value)]);
+                self.0.push((name.to_owned(), Field::Json(items)));
+            }
+            (Some((_, Field::Json(Json::Array(items)))), Some(_)) => {
+                items.push(Json::String(value));
+            }
+            (Some(_), _) => return Err(BodyError::Duplicate(shown)),
+        }
         Ok(())
+    }
+
+    /// How many values a form has given so far.
+    fn values(&self) -> usize {
+        let of = |(_, field): &(String, Field)| match field {
+            Field::Json(Json::Array(items)) => items.len(),
+            _ => 1,
+        };
+        self.0.iter().map(of).sum()
     }
 }
 
@@ -356,8 +398,45 @@ mod tests {
     }
 
     #[test]
+    fn forms_nest_as_json_does() {
+        let json = r#"{"webhook":{"target_url":"http://a/","events":["b","c"]},"other":1}"#;
+        let form = "webhook[target_url]=http://a/&webhook%5Bevents%5D%5B%5D=b&other=1\
+                    &webhook[events][]=c";
+        let part = |name: &str, value: &str| {
+            format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let multipart = [
+            part("webhook[target_url]", "http://a/"),
+            part("webhook[events][]", "b"),
+            part("webhook[events][]", "c"),
+            "--x--".to_owned(),
+        ]
+        .concat();
+        for (content_type, body) in [
+            (Some("application/vnd.api+json"), json),
+            (FORM, form),
+            (Some("multipart/form-data; boundary=x"), &multipart),
+        ] {
+            let fields = Fields::read(content_type, body.as_bytes()).expect(body);
+            let fields = fields.under("webhook").expect("given").expect("an object");
+            assert_eq!(fields.names().collect::<Vec<_>>(), ["target_url", "events"], "{body}");
+            assert_eq!(text(&fields, "target_url"), "http://a/");
+            let events = fields.get("events").expect("given").to_json().expect("JSON");
+            assert_eq!(events.to_bytes(), br#"["b","c"]"#);
+        }
+        let bare = Fields::read(FORM, b"events[]=b&webhooks[a]=1&[]=x").expect("a form");
+        assert_eq!(bare.names().collect::<Vec<_>>(), ["events", "webhooks[a]", "[]"]);
+        assert!(bare.under("webhook").is_none());
+        for body in [r#"{"webhook":[]}"#, r#"{"webhook":"x"}"#] {
+            let fields = Fields::from_json(body.as_bytes()).expect("an object");
+            assert!(fields.under("webhook").expect("given").is_err(), "{body}");
+        }
+    }
+
+    #[test]
     fn refuses_and_names_the_field() {
         let many: String = (0..65).map(|i| format!("k{i}=&")).collect();
+        let many_items = "a[]=&".repeat(65);
         let long_key = format!("{}=", "k".repeat(65));
         let long_value = format!("a={}", "v".repeat(4_097));
         for (content_type, body, want) in [
@@ -375,7 +454,11 @@ mod tests {
             (FORM, "%ff=1", "not UTF-8"),
             (FORM, "a=%4", "\"a\" has a malformed percent escape"),
             (FORM, "a=%zz", "malformed percent escape"),
+            (FORM, "a=1&a[]=2", "\"a[]\" is given twice"),
+            (FORM, "a[]=1&a=2", "\"a\" is given twice"),
+            (FORM, "w[a]=1&w[a]=2", "\"w[a]\" is given twice"),
             (FORM, &many, "at most 64 fields"),
+            (FORM, &many_items, "at most 64 fields"),
             (FORM, &long_key, "longer than 64 bytes"),
             (FORM, &long_value, "\"a\" is longer than the 4096 bytes"),
         ] {
@@ -427,7 +510,7 @@ mod tests {
         }
 
         #[test]
-        fn urlencoded_round_trip(pairs in proptest::collection::btree_map("[^\0]{1,9}", "[^\0]{0,40}", 0..9)) {
+        fn urlencoded_round_trip(pairs in proptest::collection::btree_map("[^\0\\]]{1,9}", "[^\0]{0,40}", 0..9)) {
             let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
             let fields = Fields::from_urlencoded(text.as_bytes()).expect("own encoding");
             prop_assert_eq!(fields.names().count(), pairs.len());

@@ -5,6 +5,7 @@
 //! decide what is delivered when.
 
 pub mod body;
+pub mod jsonapi;
 mod multipart;
 pub mod names;
 pub mod object;

@@ -83,7 +83,7 @@ pub struct Handle {
 
 #[derive(Default)]
 struct Status {
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     broken: AtomicBool,
     ticked_at: AtomicU64,
 }
@@ -143,7 +143,7 @@ impl Handle {
         let ticked = Mono(self.status.ticked_at.load(Ordering::Relaxed));
         if self.status.broken.load(Ordering::Relaxed) {
             Readiness::StoreBroken
-        } else if self.status.draining.load(Ordering::Relaxed) {
+        } else if *self.status.draining.borrow() {
             Readiness::Draining
         } else if clock::mono().since(ticked) > TICK_AGE_MS_MAX {
             Readiness::Stalled
@@ -166,9 +166,15 @@ impl Handle {
 
     /// Stops starting attempts; what is under way may end.
     pub fn drain(&self) {
-        self.status.draining.store(true, Ordering::Relaxed);
+        self.status.draining.send_replace(true);
         // If the engine has ended already, nothing is under way.
         let _ = self.send(Message::Drain);
+    }
+
+    /// Completes when it shuts down: what would wait for ever has to end by itself then.
+    pub async fn draining(&self) {
+        // The sender lives as long as this handle.
+        let _ = self.status.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
     fn send(&self, message: Message) -> Result<(), ()> {
@@ -252,6 +258,8 @@ impl Engine {
             }
             self.core.flush();
             self.perform();
+            // What has ended is let go at once: under load, `select` always has a message first.
+            while self.attempts.try_join_next().is_some() {}
             self.status.ticked_at.store(clock::mono().0, Ordering::Relaxed);
             if let Some(why) = self.core.broken() {
                 self.status.broken.store(true, Ordering::Relaxed);

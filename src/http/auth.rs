@@ -20,7 +20,8 @@ use crate::dialect::uploadcare::auth::{
     AuthError, Credentials, SignedRequest, check_secret, credentials, request_date,
 };
 use crate::engine::Handle;
-use crate::model::project::{IntakeToken, Project};
+use crate::model::ids::ProjectId;
+use crate::model::project::{IntakeToken, Project, key_is_sound};
 use crate::model::secret::Secret;
 use crate::model::time::Wall;
 
@@ -100,21 +101,33 @@ pub async fn prove(
 /// Proves a source's request and reads its body: by an intake token in the path, else in the query,
 /// else in `Authorization`; or by what a project's own requests are proved by.
 ///
-/// A token in the URL is the whole proof: tusd forwards its user's `Authorization` beside it.
+/// A token in the URL is the whole proof: tusd forwards its user's `Authorization` beside it. Where
+/// the path names a project, it has to be the one that is proved.
 pub async fn prove_intake(
     handle: &Handle,
     parts: &Parts,
+    named: Option<&str>,
     incoming: Incoming,
     limits: BodyLimits,
     now: Wall,
 ) -> Result<Proven, Refusal> {
-    match intake_token(handle, parts) {
-        Some(Ok((project, token))) => {
-            Ok(Proven { project, body: read(incoming, limits).await?, token: Some(token) })
+    let proven = match intake_token(handle, parts) {
+        Some(Ok((project, _))) if !is_named(&project, named) => {
+            return Err(Refusal::Auth(AuthError::SecretKeyUnknown));
         }
-        Some(Err(error)) => Err(Refusal::Auth(error)),
-        None => prove(handle, parts, incoming, limits, now).await,
-    }
+        Some(Ok((project, token))) => {
+            Proven { project, body: read(incoming, limits).await?, token: Some(token) }
+        }
+        Some(Err(error)) => return Err(Refusal::Auth(error)),
+        None => prove(handle, parts, incoming, limits, now).await?,
+    };
+    let is_named = is_named(&proven.project, named);
+    if is_named { Ok(proven) } else { Err(Refusal::Auth(AuthError::SecretKeyUnknown)) }
+}
+
+/// Whether a path that may name a project by its id or public key names this one.
+fn is_named(project: &Project, name: Option<&str>) -> bool {
+    name.is_none_or(|name| project.public_key == name || ProjectId::parse(name) == Some(project.id))
 }
 
 /// Whether a request without a body (a handshake) carries what its source is let in by.
@@ -157,6 +170,20 @@ fn intake_token(handle: &Handle, parts: &Parts) -> Option<Found> {
 pub fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).find(|value| !value.is_empty())
+}
+
+/// Proves a request of a JSON:API project: the last word of `Authorization` is a secret key of the
+/// project that the path names by its id or public key. Whether there is such a project is told to
+/// nobody else.
+pub async fn prove_last_word(
+    handle: &Handle,
+    name: &str,
+    headers: &HeaderMap,
+    incoming: Incoming,
+    limits: BodyLimits,
+) -> Result<Proven, Refusal> {
+    let project = find_named(handle, name, last_word(headers)).map_err(Refusal::Auth)?;
+    Ok(Proven { project, body: read(incoming, limits).await?, token: None })
 }
 
 /// An operator's request on a project's part: the operator was proved by the socket's permissions
@@ -216,6 +243,27 @@ fn find(handle: &Handle, given: Credentials<'_>) -> Result<Arc<Project>, AuthErr
             .cloned()
             .ok_or_else(|| AuthError::PublicKeyUnknown(public_key.to_owned())),
     }
+}
+
+fn find_named(
+    handle: &Handle,
+    name: &str,
+    secret_key: Result<&str, AuthError>,
+) -> Result<Arc<Project>, AuthError> {
+    let secret_key = secret_key?;
+    let catalog = handle.catalog();
+    let project = catalog.project_by_secret_key(secret_key).ok_or(AuthError::SecretKeyUnknown)?;
+    if is_named(project, Some(name)) {
+        Ok(Arc::clone(project))
+    } else {
+        Err(AuthError::SecretKeyUnknown)
+    }
+}
+
+fn last_word(headers: &HeaderMap) -> Result<&str, AuthError> {
+    let given = text(headers, header::AUTHORIZATION).ok_or(AuthError::Missing)?;
+    let word = given.split_ascii_whitespace().next_back().ok_or(AuthError::Malformed)?;
+    if key_is_sound(word) { Ok(word) } else { Err(AuthError::Malformed) }
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

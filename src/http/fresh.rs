@@ -4,7 +4,7 @@
 
 use crate::clock;
 use crate::model::draft::ProjectDraft;
-use crate::model::ids::ProjectId;
+use crate::model::ids::{ProjectId, alnum_id};
 use crate::model::project::ProjectSettings;
 use crate::model::secret::Secret;
 
@@ -21,6 +21,14 @@ pub fn project(id: Option<ProjectId>, name: &str) -> ProjectDraft {
         secret_keys: vec![Secret::new(hex::<PROJECT_KEY_BYTES>())],
         settings: ProjectSettings::default(),
     }
+}
+
+/// What signs the deliveries of a JSON:API webhook: `whsec-` and 22 letters and digits.
+#[must_use]
+pub fn signing_secret() -> Secret {
+    let mut bytes = [0; 16];
+    clock::fill_random(&mut bytes);
+    Secret::new(alnum_id("whsec-", u128::from_be_bytes(bytes)))
 }
 
 /// Random bytes as lower-case hexadecimal digits.

@@ -11,6 +11,7 @@ mod dispatch;
 pub mod fresh;
 mod intake;
 pub mod io;
+mod jsonapi;
 pub mod limits;
 mod manage;
 mod operator;

@@ -39,8 +39,9 @@ pub(super) fn find_project(api: &Api, name: &str) -> Option<Arc<Project>> {
 pub(super) fn list_projects(api: &Api) -> Response<Body> {
     let catalog = api.handle.catalog();
     let projects = catalog.projects().map(|project| {
-        let webhooks = catalog.webhooks_count(project.id);
-        object(project).number("webhooks", webhooks as u64).end()
+        // Those that a list shows: a `listen` session's are its own affair.
+        let webhooks = catalog.webhooks_of(project.id).filter(|one| one.listener.is_none());
+        object(project).number("webhooks", webhooks.count() as u64).end()
     });
     respond::bytes(StatusCode::OK, JSON, array(projects))
 }
@@ -85,7 +86,7 @@ pub(super) async fn create_project(api: &Api, parts: &Parts, body: &[u8]) -> Res
 }
 
 /// Makes the webhooks of a `listen` session. They live as long as the answer does: when the client
-/// goes, however it goes, they are deleted.
+/// goes, however it goes, they are deleted. The answer ends when the daemon stops.
 pub(super) async fn listen(api: &Api, parts: &Parts, body: &[u8]) -> Response<Body> {
     let fields = match api::fields(parts, body, JSON) {
         Ok(fields) => fields,
@@ -126,10 +127,15 @@ pub(super) async fn listen(api: &Api, parts: &Parts, body: &[u8]) -> Response<Bo
     let ids = array(session.ids.iter().map(|id| id.to_string().into_bytes()));
     let line = Object::new().raw("webhooks", &ids).end();
     let (sender, body) = Body::stream(LISTEN_PARTS_MAX, session);
+    let handle = api.handle.clone();
     tokio::spawn(async move {
         let line = [line.as_slice(), b"\n"].concat();
         if sender.send(line.into()).await.is_ok() {
-            sender.gone().await;
+            // At a stop the session ends first, or the stop would wait for it in vain.
+            tokio::select! {
+                () = sender.gone() => {}
+                () = handle.draining() => {}
+            }
         }
     });
     respond::stream(StatusCode::OK, JSON, body)

@@ -35,6 +35,8 @@ pub enum Route {
     Send,
     /// `/in/{source}/`, where a token may follow.
     In(Source),
+    /// `/api/v1/projects/{project}/webhooks/incoming`: `/in/uploadcare/` by another name.
+    Incoming(String),
     /// `/tokens/`: intake tokens.
     Tokens,
     /// `/tokens/{id}/`
@@ -45,6 +47,10 @@ pub enum Route {
     Projects,
     /// `/projects/{id or public key}/…`: the operator on a project's part.
     OfProject(String, Option<Box<Route>>),
+    /// `/api/v1/projects/{id or public key}/webhooks`, with or without `.json`.
+    JsonApiWebhooks(String),
+    /// `/api/v1/projects/{id or public key}/webhooks/{wh-… or id}`, with or without `.json`.
+    JsonApiWebhook(String, String),
     /// `/listen/`, the control socket's.
     Listen,
 }
@@ -76,11 +82,24 @@ impl Route {
                 let inner = Box::new(of_project(rest)?);
                 Some(Route::OfProject(project.to_owned(), Some(inner)))
             }
+            ["api", "v1", "projects", project, ref rest @ ..] if !project.is_empty() => {
+                jsonapi(project, rest)
+            }
             ["healthz"] => Some(Route::Health),
             ["readyz"] => Some(Route::Ready),
             ["listen"] => Some(Route::Listen),
             ["in", name, _] => source::by_name(name).map(Route::In),
             ref rest => of_project(rest),
+        }
+    }
+
+    /// The source whose events come in here.
+    #[must_use]
+    pub fn source(&self) -> Option<Source> {
+        match self {
+            Route::In(source) => Some(*source),
+            Route::Incoming(_) => Some(Source::Uploadcare),
+            _ => None,
         }
     }
 
@@ -97,14 +116,17 @@ impl Route {
     pub fn allow(&self) -> &'static str {
         match self {
             Route::Health | Route::Ready | Route::Project => "GET, HEAD, OPTIONS",
-            Route::Webhooks | Route::Projects | Route::Tokens => "GET, HEAD, OPTIONS, POST",
+            Route::Webhooks | Route::Projects | Route::Tokens | Route::JsonApiWebhooks(_) => {
+                "GET, HEAD, OPTIONS, POST"
+            }
+            Route::JsonApiWebhook(..) => "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
             Route::Unsubscribe => "DELETE, OPTIONS, POST",
             Route::Webhook(_) | Route::NoWebhook => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
             Route::WebhookAction(..) | Route::Events | Route::Listen | Route::Send => {
                 "OPTIONS, POST"
             }
             // HEAD: RustFS asks so whether anybody is there.
-            Route::In(_) => "HEAD, OPTIONS, POST",
+            Route::In(_) | Route::Incoming(_) => "HEAD, OPTIONS, POST",
             Route::Token(_) => "DELETE, OPTIONS",
             Route::OfProject(_, None) => "GET, HEAD, OPTIONS",
             Route::OfProject(_, Some(inner)) => inner.allow(),
@@ -115,6 +137,17 @@ impl Route {
     #[must_use]
     pub fn knows(&self, method: &Method) -> bool {
         self.allow().split(", ").any(|known| known == method.as_str())
+    }
+}
+
+/// JSON:API projects: their paths end in `.json`, or not.
+fn jsonapi(project: &str, segments: &[&str]) -> Option<Route> {
+    let bare = |segment: &str| segment.strip_suffix(".json").unwrap_or(segment).to_owned();
+    match segments {
+        ["webhooks" | "webhooks.json"] => Some(Route::JsonApiWebhooks(project.to_owned())),
+        ["webhooks", "incoming" | "incoming.json"] => Some(Route::Incoming(project.to_owned())),
+        ["webhooks", id] => Some(Route::JsonApiWebhook(project.to_owned(), bare(id))),
+        _ => None,
     }
 }
 
@@ -150,6 +183,7 @@ mod tests {
     #[test]
     fn paths() {
         let id = WebhookId::new(7).expect("an id");
+        let of_key = |id: &str| Some(Route::JsonApiWebhook("key".to_owned(), id.to_owned()));
         for (path, want) in [
             ("/webhooks/", Some(Route::Webhooks)),
             ("/webhooks", Some(Route::Webhooks)),
@@ -179,6 +213,17 @@ mod tests {
             ("/tokens/7/", Some(Route::Token(7))),
             ("/tokens/-7/", None),
             ("/send/", Some(Route::Send)),
+            ("/api/v1/projects/key/webhooks", Some(Route::JsonApiWebhooks("key".to_owned()))),
+            ("/api/v1/projects/3/webhooks.json", Some(Route::JsonApiWebhooks("3".to_owned()))),
+            ("/api/v1/projects/key/webhooks/", Some(Route::JsonApiWebhooks("key".to_owned()))),
+            ("/api/v1/projects/key/webhooks/wh-a.json", of_key("wh-a")),
+            ("/api/v1/projects/key/webhooks/7", of_key("7")),
+            ("/api/v1/projects/key/webhooks/7/", of_key("7")),
+            ("/api/v1/projects/key/webhooks.json/7", None),
+            ("/api/v1/projects//webhooks", None),
+            ("/api/v1/projects/3/webhooks/incoming", Some(Route::Incoming("3".to_owned()))),
+            ("/api/v1/projects/key", None),
+            ("/projects/3/api/v1/projects/3/webhooks", None),
             ("/", None),
             ("", None),
             ("*", None),

@@ -99,7 +99,7 @@ pub struct AcceptedEvent {
 }
 
 /// Where a delivery stands after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
     /// It ended.
     Finished(Finished),

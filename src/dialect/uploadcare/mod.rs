@@ -8,5 +8,5 @@ pub mod decode;
 pub mod encode;
 pub mod headers;
 pub mod kinds;
-mod own_fields;
+pub(in crate::dialect) mod own_fields;
 pub mod payload;

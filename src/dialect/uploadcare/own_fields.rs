@@ -17,7 +17,8 @@ pub const BURST_MAX: u32 = 100_000;
 pub const IN_FLIGHT_MAX: u32 = 10_000;
 
 /// Headers that the daemon or the protocol sets.
-const DENIED: [&str; 16] = [
+const DENIED: [&str; 17] = [
+    "accept",
     "accept-encoding",
     "connection",
     "content-encoding",
@@ -38,7 +39,7 @@ const DENIED: [&str; 16] = [
 const DENIED_PREFIXES: [&str; 3] = ["webhook-", "postrider-", "x-uc-"];
 
 /// Reads `headers`: an object of strings.
-pub(super) fn headers(field: &Field) -> Result<Vec<(String, String)>, String> {
+pub(in crate::dialect) fn headers(field: &Field) -> Result<Vec<(String, String)>, String> {
     let json = field.to_json().map_err(|e| format!("Expected a JSON object of strings: {e}."))?;
     let Json::Object(fields) = json else {
         return Err(format!("Expected an object of strings, not {}.", json.kind()));
@@ -68,7 +69,7 @@ pub(super) fn headers(field: &Field) -> Result<Vec<(String, String)>, String> {
 }
 
 /// Reads a limit: a whole number from 1 to `max`.
-pub(super) fn limit(field: &Field, max: u32) -> Result<u32, String> {
+pub(in crate::dialect) fn limit(field: &Field, max: u32) -> Result<u32, String> {
     field
         .as_u32()
         .filter(|number| (1..=max).contains(number))

@@ -83,6 +83,8 @@ impl Core {
                 let of_target: Vec<Arc<Webhook>> = catalog
                     .webhooks_of(project)
                     .filter(|webhook| webhook.format.is_uploadcare())
+                    // A `listen` session's are its own affair, here as in lists.
+                    .filter(|webhook| webhook.listener.is_none())
                     .filter(|webhook| webhook.target_url.as_str() == target_url)
                     .filter(|webhook| {
                         event.as_deref().is_none_or(|event| {

@@ -1,18 +1,19 @@
-//! The embedded store: redb, one writer thread, group commit.
+//! The embedded store: a journal and redb, one writer thread, group commit.
 //!
-//! Owns the data directory's database file, the thread that writes it, and all reads. Must never
+//! Owns the data directory's files, the thread that writes them, and all reads. Must never
 //! acknowledge what is not fsynced, and must never return a record whose checksum does not fit.
 //!
-//! * `tables` specifies the format, `record` the frame of a value, `vault` how secrets are sealed.
-//! * `writer` applies a group of batches in one transaction; it has no thread of its own.
+//! * `journal` makes batches durable, `entry` is their form in it.
+//! * `tables` specifies redb's tables, `record` the frame of a value, `vault` how secrets are
+//!   sealed.
+//! * `writer` applies a group of batches to both; it has no thread of its own.
 //! * This file has the thread: it takes the first batch that waits, joins whatever else waits, up
 //!   to limits, and commits once. There is no linger for durable batches: while one commit syncs,
 //!   the next group gathers. Batches that may wait (settlements) ride on the next durable commit,
-//!   or get one of their own after 200 ms.
-//!
-//! An append-only journal will take over durability behind the same thread: a group then is one
-//! append and one fdatasync, and the redb transaction follows without one.
+//!   or get one of their own after 200 ms. A second after a commit, redb makes a checkpoint.
 
+mod entry;
+pub mod journal;
 mod record;
 mod tables;
 pub mod vault;
@@ -39,12 +40,17 @@ use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::{Mono, Wall};
 
 use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
+use journal::files::{Files, Folder};
 use record::{ClosedLane, Damage, Kind, SealedError};
 use vault::Vault;
 use writer::{Rotten, WriteError, Writer};
 
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "postrider.redb";
+/// The journal's folder in the data directory.
+pub const JOURNAL_NAME: &str = "journal";
+/// How long redb may be behind the journal, in milliseconds.
+const CHECKPOINT_MS: u64 = 1_000;
 /// redb's cache, unless the configuration says otherwise.
 pub const CACHE_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
 /// Batches in one commit, at most.
@@ -132,26 +138,64 @@ impl Embedded {
                 sync_directory(parent)?;
             }
         }
-        Embedded::start(db, vault, Some(path))
+        let folder = directory.join(JOURNAL_NAME);
+        let files = Folder::open(&folder)
+            .map_err(|source| OpenError::File { path: folder.clone(), source })?;
+        Embedded::start(db, files, vault, Some(path))
     }
 
-    /// Opens or makes a store on any backend, for tests that break it.
-    pub fn open_on(backend: impl StorageBackend, vault: Vault) -> Result<Embedded, OpenError> {
+    /// Opens or makes a store on any backend and folder, for tests that break them.
+    pub fn open_on(
+        backend: impl StorageBackend,
+        files: impl Files + 'static,
+        vault: Vault,
+    ) -> Result<Embedded, OpenError> {
         let db = builder(CACHE_BYTES_DEFAULT)
             .create_with_backend(backend)
             .map_err(|error| OpenError::Engine(Box::new(error.into())))?;
-        Embedded::start(db, vault, None)
+        Embedded::start(db, files, vault, None)
     }
 
-    fn start(db: Database, vault: Vault, path: Option<PathBuf>) -> Result<Embedded, OpenError> {
+    fn start(
+        db: Database,
+        files: impl Files + 'static,
+        vault: Vault,
+        path: Option<PathBuf>,
+    ) -> Result<Embedded, OpenError> {
         let shared = Arc::new(Shared { db, vault });
-        prepare(&shared)?;
+        let broken = |error: WriteError| match error {
+            WriteError::Vault(error) => OpenError::Vault(error),
+            error => OpenError::Prepare(Box::new(error)),
+        };
+        let found = writer::prepare(&shared.db, &shared.vault, tables::FORMAT).map_err(broken)?;
+        if found > tables::FORMAT {
+            return Err(OpenError::TooNew { found, known: tables::FORMAT });
+        }
         let (sender, receiver) = mpsc::channel();
+        let (opened, outcome) = mpsc::sync_channel(1);
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write_loop(&of_thread, &receiver))
+            .spawn(move || {
+                let recovered = Writer::recover(&of_thread.db, &of_thread.vault, files)
+                    .and_then(|mut writer| writer.reseal().map(|()| writer));
+                match recovered {
+                    Ok(writer) => {
+                        // Whoever opens the store waits for this.
+                        let _ = opened.send(Ok(()));
+                        write_loop(writer, &receiver);
+                    }
+                    Err(error) => {
+                        let _ = opened.send(Err(error));
+                    }
+                }
+            })
             .map_err(|error| OpenError::Prepare(Box::new(error)))?;
+        match outcome.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(broken(error)),
+            Err(error) => return Err(OpenError::Prepare(Box::new(error))),
+        }
         Ok(Embedded {
             shared,
             orders: Mutex::new(Some(sender)),
@@ -208,61 +252,70 @@ fn sync_directory(directory: &Path) -> Result<(), OpenError> {
         .map_err(|source| OpenError::File { path: directory.to_owned(), source })
 }
 
-/// Makes the tables, checks the format, and seals anew what an older key had sealed.
-fn prepare(shared: &Shared) -> Result<(), OpenError> {
-    let broken = |error: WriteError| OpenError::Prepare(Box::new(error));
-    let writer = Writer::new(&shared.db, &shared.vault);
-    let found = writer.prepare(tables::FORMAT).map_err(broken)?;
-    if found > tables::FORMAT {
-        return Err(OpenError::TooNew { found, known: tables::FORMAT });
-    }
-    match writer.reseal() {
-        Ok(()) => Ok(()),
-        Err(WriteError::Vault(error)) => Err(OpenError::Vault(error)),
-        Err(error) => Err(broken(error)),
-    }
-}
-
 /// The writer thread.
-fn write_loop(shared: &Shared, orders: &Receiver<Order>) {
-    let writer = Writer::new(&shared.db, &shared.vault);
+fn write_loop<F: Files>(mut writer: Writer<'_, F>, orders: &Receiver<Order>) {
     let mut broken: Option<Arc<str>> = None;
     let mut waiting: Vec<(Batch, Done)> = Vec::new();
-    let mut oldest = Mono(0);
+    let mut timers = Timers { oldest: Mono(0), checkpoint: clock::mono() };
     let mut open = true;
     while open {
         let mut now = waiting.len() >= GROUP_BATCHES_MAX;
-        let order = if now { None } else { next_order(orders, &waiting, oldest, &mut open) };
+        let timeout = timers.timeout_ms(!waiting.is_empty(), writer.is_dirty());
+        let order = if now { None } else { next_order(orders, timeout, &mut open) };
         match order {
-            None => now = true,
+            None => now = now || timers.waited(),
             Some(Order::Commit(batch, done)) => {
                 if waiting.is_empty() {
-                    oldest = clock::mono();
+                    timers.oldest = clock::mono();
                 }
                 now |= batch.durability == Durability::Now;
                 waiting.push((batch, done));
-                now |= drain(orders, &mut waiting, &writer, &mut broken);
+                now |= drain(orders, &mut waiting, &mut writer, &mut broken);
             }
-            Some(order) => side_order(order, &writer, &mut broken),
+            Some(order) => side_order(order, &mut writer, &mut broken),
         }
-        if now && !waiting.is_empty() {
-            commit(&writer, std::mem::take(&mut waiting), &mut broken);
+        if (now || !open) && !waiting.is_empty() {
+            commit(&mut writer, std::mem::take(&mut waiting), &mut broken);
+        }
+        if writer.is_dirty() && (!open || timers.is_checkpoint_due()) {
+            // A failure is remembered by `guarded`, and the next commit reports it.
+            let _ = guarded(&mut broken, || writer.checkpoint());
+            timers.checkpoint = clock::mono();
         }
     }
 }
 
-/// Waits for an order, for as long as the oldest batch may wait.
-fn next_order(
-    orders: &Receiver<Order>,
-    waiting: &[(Batch, Done)],
+/// What the writer thread waits for beside orders.
+struct Timers {
+    /// When the oldest batch that waits came.
     oldest: Mono,
-    open: &mut bool,
-) -> Option<Order> {
-    let order = if waiting.is_empty() {
-        orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
-    } else {
-        let left_ms = oldest.plus(SETTLE_DELAY_MS_MAX).since(clock::mono());
-        orders.recv_timeout(Duration::from_millis(left_ms))
+    /// The last checkpoint.
+    checkpoint: Mono,
+}
+
+impl Timers {
+    /// How long to wait for an order; `None`: as long as it takes.
+    fn timeout_ms(&self, waits: bool, dirty: bool) -> Option<u64> {
+        let now = clock::mono();
+        let settle = waits.then(|| self.oldest.plus(SETTLE_DELAY_MS_MAX).since(now));
+        let checkpoint = dirty.then(|| self.checkpoint.plus(CHECKPOINT_MS).since(now));
+        [settle, checkpoint].into_iter().flatten().min()
+    }
+
+    fn waited(&self) -> bool {
+        clock::mono() >= self.oldest.plus(SETTLE_DELAY_MS_MAX)
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        clock::mono() >= self.checkpoint.plus(CHECKPOINT_MS)
+    }
+}
+
+/// Waits for an order; `None` if none came in time.
+fn next_order(orders: &Receiver<Order>, timeout_ms: Option<u64>, open: &mut bool) -> Option<Order> {
+    let order = match timeout_ms {
+        None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(ms) => orders.recv_timeout(Duration::from_millis(ms)),
     };
     match order {
         Ok(order) => Some(order),
@@ -275,10 +328,10 @@ fn next_order(
 }
 
 /// Joins what waits already, and says whether any of it is to be committed now.
-fn drain(
+fn drain<F: Files>(
     orders: &Receiver<Order>,
     waiting: &mut Vec<(Batch, Done)>,
-    writer: &Writer<'_>,
+    writer: &mut Writer<'_, F>,
     broken: &mut Option<Arc<str>>,
 ) -> bool {
     let mut now = false;
@@ -299,7 +352,7 @@ fn drain(
     now
 }
 
-fn side_order(order: Order, writer: &Writer<'_>, broken: &mut Option<Arc<str>>) {
+fn side_order<F: Files>(order: Order, writer: &mut Writer<'_, F>, broken: &mut Option<Arc<str>>) {
     match order {
         Order::Commit(batch, done) => commit(writer, vec![(batch, done)], broken),
         Order::Upkeep(keep_since, rows_max, done) => {
@@ -313,7 +366,11 @@ fn side_order(order: Order, writer: &Writer<'_>, broken: &mut Option<Arc<str>>) 
     }
 }
 
-fn commit(writer: &Writer<'_>, group: Vec<(Batch, Done)>, broken: &mut Option<Arc<str>>) {
+fn commit<F: Files>(
+    writer: &mut Writer<'_, F>,
+    group: Vec<(Batch, Done)>,
+    broken: &mut Option<Arc<str>>,
+) {
     if group.is_empty() {
         return;
     }

@@ -1,23 +1,41 @@
-//! Writing: one group of batches is one redb transaction.
+//! Writing: one group of batches is one append to the journal and one redb transaction.
 //!
-//! Owns what each write means on disk, and the rules by which batches are grouped. Must never
-//! write part of a batch, and never go on after redb failed: what is on disk is unknown then, and
-//! redb refuses the handle anyway.
+//! Owns what each write means on disk, the order of journal and redb, and what a recovery does.
+//! Must never write part of a batch, and never go on after a failure: what is on disk is unknown
+//! then, and redb refuses the handle anyway.
+//!
+//! The order: the group is applied in a transaction, so that preconditions see what came before;
+//! its entries are appended to the journal and synced; the transaction is committed without a
+//! sync, which makes it visible. A checkpoint is a synced commit that also stores the journal's
+//! position: redb then holds exactly the effects of all entries before it. What does not stand in
+//! the journal (projects, webhooks, closed lanes, upkeep) is committed as a checkpoint itself.
 
-use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
+use std::io;
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use thiserror::Error;
 
 use crate::logic::batch::{Batch, Expect, Next, Op};
-use crate::model::delivery::{Pending, Queue};
+use crate::model::delivery::{Ending, FailedReason, Finished, Pending, Queue};
 use crate::model::event::EventName;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
 use crate::store::Upkeep;
 
+use super::entry;
+use super::journal::files::Files;
+use super::journal::{self, Journal, Position};
 use super::record::{self, ClosedLane, Kind};
 use super::tables::{self, queue_key_bytes, queue_row, queue_table};
 use super::vault::{Vault, VaultError};
+
+/// The name of the journal's position in the table `meta`.
+const POSITION: &str = "journal";
+/// Entries that one transaction of a recovery applies.
+const REPLAY_ENTRIES_MAX: usize = 2_000;
+/// Bytes that are kept of one rotten part of the journal.
+const ROT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why a transaction failed; nothing of it counts.
 #[derive(Debug, Error)]
@@ -28,6 +46,15 @@ pub enum WriteError {
     /// A secret could not be sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The journal could not be written or read.
+    #[error("the journal: {0}")]
+    Journal(#[from] io::Error),
+    /// The journal holds what this version can't read.
+    #[error(transparent)]
+    Entry(#[from] entry::Unreadable),
+    /// Where the journal stood at the last checkpoint can't be read.
+    #[error("the record of the journal's position is damaged")]
+    Position,
 }
 
 macro_rules! from_redb {
@@ -57,80 +84,140 @@ pub enum Rotten {
 }
 
 /// Applies batches. Has no thread and no clock of its own, so that a simulation can drive it.
-pub struct Writer<'a> {
+pub struct Writer<'a, F: Files> {
     db: &'a Database,
     vault: &'a Vault,
+    journal: Journal<F>,
+    /// Something was committed that redb has not synced.
+    dirty: bool,
 }
 
 /// A batch's fate: applied, or refused by one of its preconditions.
 pub type Fate = Result<(), usize>;
 
-impl<'a> Writer<'a> {
-    /// A writer on `db`.
-    pub fn new(db: &'a Database, vault: &'a Vault) -> Writer<'a> {
-        Writer { db, vault }
+impl<'a, F: Files> Writer<'a, F> {
+    /// Applies what the journal holds behind the last checkpoint, and begins a fresh segment.
+    pub fn recover(db: &'a Database, vault: &'a Vault, files: F) -> Result<Self, WriteError> {
+        let position = position(db)?;
+        let replay = journal::replay(&files, position)?;
+        for part in replay.entries.chunks(REPLAY_ENTRIES_MAX) {
+            let transaction = begin(db, Durability::None)?;
+            {
+                let mut session = Session::open(&transaction, vault)?;
+                for entry in part {
+                    for op in entry::decode(entry)? {
+                        session.apply(&op)?;
+                    }
+                }
+                session.finish()?;
+            }
+            transaction.commit()?;
+        }
+        if !replay.rotten.is_empty() {
+            tracing::error!(
+                places = replay.rotten.len(),
+                "Parts of the journal that had been synced can't be read; they were set aside."
+            );
+        }
+        let transaction = begin(db, Durability::None)?;
+        {
+            let mut quarantine = transaction.open_table(tables::QUARANTINE)?;
+            for (place, bytes) in &replay.rotten {
+                let (number, offset) = (place.number.to_be_bytes(), place.offset.to_be_bytes());
+                let key = [b"journal\0".as_slice(), &number, &offset].concat();
+                quarantine.insert(key.as_slice(), &bytes[..bytes.len().min(ROT_BYTES_MAX)])?;
+            }
+        }
+        transaction.commit()?;
+        let mut writer = Writer { db, vault, journal: Journal::begin(files)?, dirty: true };
+        writer.checkpoint()?;
+        Ok(writer)
     }
 
-    /// Applies a group in one transaction, which is on disk when this returns.
-    pub fn apply(&self, group: &[Batch]) -> Result<Vec<Fate>, WriteError> {
-        let transaction = begin(self.db)?;
-        let fates = {
+    /// Whether a checkpoint has something to do.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Applies a group in one transaction, which is durable when this returns.
+    pub fn apply(&mut self, group: &[Batch]) -> Result<Vec<Fate>, WriteError> {
+        let transaction = begin(self.db, Durability::None)?;
+        let mut fates = Vec::with_capacity(group.len());
+        let mut entries = Some(Vec::with_capacity(group.len()));
+        {
             let mut session = Session::open(&transaction, self.vault)?;
-            let mut fates = Vec::with_capacity(group.len());
             for batch in group {
-                fates.push(session.batch(batch)?);
+                let fate = session.batch(batch)?;
+                if fate.is_ok() && !batch.ops.is_empty() {
+                    entries = entries.zip(entry::encode(&batch.ops)).map(|(mut all, entry)| {
+                        all.push(entry);
+                        all
+                    });
+                }
+                fates.push(fate);
             }
             session.finish()?;
-            fates
-        };
-        transaction.commit()?;
+        }
+        match entries {
+            Some(entries) => {
+                if !entries.is_empty() {
+                    self.journal.append(&entries)?;
+                    self.dirty = true;
+                }
+                transaction.commit()?;
+            }
+            // Something that does not stand in the journal.
+            None => self.commit_synced(transaction)?,
+        }
         Ok(fates)
     }
 
-    /// Makes the tables, and says which format the store has; an empty store gets `format`.
-    pub fn prepare(&self, format: u64) -> Result<u64, WriteError> {
-        let transaction = begin(self.db)?;
-        let found = {
-            let mut session = Session::open(&transaction, self.vault)?;
-            transaction.open_table(tables::QUARANTINE)?;
-            let found = meta_u64(&session.meta, "format")?;
-            if found == 0 {
-                put_meta_u64(&mut session.meta, "format", format)?;
-            }
-            found
-        };
+    /// Lets redb sync what it holds, together with the journal's position.
+    pub fn checkpoint(&mut self) -> Result<(), WriteError> {
+        let transaction = begin(self.db, Durability::Immediate)?;
+        self.commit_synced(transaction)
+    }
+
+    fn commit_synced(&mut self, mut transaction: WriteTransaction) -> Result<(), WriteError> {
+        let at = self.journal.position();
+        let record = record::encode(Kind::Meta, POSITION.as_bytes(), &(at.number, at.offset));
+        transaction.open_table(tables::META)?.insert(POSITION, record.as_slice())?;
+        transaction.set_durability(Durability::Immediate)?;
+        // Recovery after a crash is instant only if the last synced commit carries the
+        // allocator's state.
+        transaction.set_quick_repair(true);
         transaction.commit()?;
-        Ok(found)
+        self.dirty = false;
+        self.journal.checkpointed()?;
+        Ok(())
     }
 
     /// Seals anew what another key than the first had sealed.
-    pub fn reseal(&self) -> Result<(), WriteError> {
-        let transaction = begin(self.db)?;
+    pub fn reseal(&mut self) -> Result<(), WriteError> {
+        let transaction = begin(self.db, Durability::Immediate)?;
         {
             let mut session = Session::open(&transaction, self.vault)?;
             session.reseal()?;
             session.finish()?;
         }
-        transaction.commit()?;
-        Ok(())
+        self.commit_synced(transaction)
     }
 
     /// Sets damaged rows aside.
-    pub fn quarantine(&self, rotten: &[Rotten]) -> Result<(), WriteError> {
-        let transaction = begin(self.db)?;
+    pub fn quarantine(&mut self, rotten: &[Rotten]) -> Result<(), WriteError> {
+        let transaction = begin(self.db, Durability::Immediate)?;
         {
             let mut quarantine = transaction.open_table(tables::QUARANTINE)?;
             for row in rotten {
                 set_aside(&transaction, &mut quarantine, row)?;
             }
         }
-        transaction.commit()?;
-        Ok(())
+        self.commit_synced(transaction)
     }
 
     /// One step of upkeep; see the seam's contract.
-    pub fn upkeep(&self, keep_since: Wall, rows_max: usize) -> Result<Upkeep, WriteError> {
-        let transaction = begin(self.db)?;
+    pub fn upkeep(&mut self, keep_since: Wall, rows_max: usize) -> Result<Upkeep, WriteError> {
+        let transaction = begin(self.db, Durability::Immediate)?;
         let upkeep = {
             let (closed, more_closed) = {
                 let mut session = Session::open(&transaction, self.vault)?;
@@ -144,17 +231,42 @@ impl<'a> Writer<'a> {
         if upkeep == Upkeep::default() {
             transaction.abort()?;
         } else {
-            transaction.commit()?;
+            self.commit_synced(transaction)?;
         }
         Ok(upkeep)
     }
 }
 
-fn begin(db: &Database) -> Result<WriteTransaction, WriteError> {
-    let mut transaction = db.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    // Recovery after a crash is instant only if the last commit carries the allocator's state.
+/// Makes the tables, and says which format the store has; an empty store gets `format`.
+pub fn prepare(db: &Database, vault: &Vault, format: u64) -> Result<u64, WriteError> {
+    let mut transaction = begin(db, Durability::Immediate)?;
+    let found = {
+        let mut session = Session::open(&transaction, vault)?;
+        transaction.open_table(tables::QUARANTINE)?;
+        let found = meta_u64(&session.meta, "format")?;
+        if found == 0 {
+            put_meta_u64(&mut session.meta, "format", format)?;
+        }
+        found
+    };
     transaction.set_quick_repair(true);
+    transaction.commit()?;
+    Ok(found)
+}
+
+/// Where the journal stood at the last checkpoint.
+fn position(db: &Database) -> Result<Position, WriteError> {
+    let read = db.begin_read()?;
+    let meta = read.open_table(tables::META)?;
+    let Some(record) = meta.get(POSITION)? else { return Ok(Position::default()) };
+    let (number, offset) = record::decode(Kind::Meta, POSITION.as_bytes(), record.value())
+        .map_err(|record::Damage| WriteError::Position)?;
+    Ok(Position { number, offset })
+}
+
+fn begin(db: &Database, durability: Durability) -> Result<WriteTransaction, WriteError> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_durability(durability)?;
     Ok(transaction)
 }
 
@@ -378,10 +490,7 @@ impl<'t> Session<'t> {
         Ok(())
     }
 
-    fn put_finished(
-        &mut self,
-        finished: &crate::model::delivery::Finished,
-    ) -> Result<(), WriteError> {
+    fn put_finished(&mut self, finished: &Finished) -> Result<(), WriteError> {
         let seq = finished.seq.0;
         let record = record::encode(Kind::Finished, &seq.to_be_bytes(), finished);
         self.finished.insert(seq, record.as_slice())?;
@@ -509,6 +618,9 @@ fn set_aside(
         Rotten::Queue(queue, row) => {
             let mut table = transaction.open_table(queue_table(*queue))?;
             let value = table.remove(*row)?.map(|value| value.value().to_vec());
+            if value.is_some() {
+                end_damaged(transaction, *row)?;
+            }
             let name = if *queue == Queue::Fresh { "fresh" } else { "retry" };
             (name, queue_key_bytes(*row), value)
         }
@@ -522,6 +634,23 @@ fn set_aside(
         let key = [name.as_bytes(), b"\0", &key].concat();
         quarantine.insert(key.as_slice(), value.as_slice())?;
     }
+    Ok(())
+}
+
+/// Reports a delivery whose row is unreadable as failed: its key still says which one it was.
+fn end_damaged(transaction: &WriteTransaction, row: tables::QueueRow) -> Result<(), WriteError> {
+    let Some(key) = tables::queue_key(row) else { return Ok(()) };
+    let finished = Finished {
+        seq: key.seq,
+        event: Seq(0),
+        webhook: key.webhook,
+        attempts: 0,
+        accepted: key.seq.wall(),
+        finished: key.due,
+        ending: Ending::Failed(FailedReason::Damaged),
+    };
+    let record = record::encode(Kind::Finished, &key.seq.0.to_be_bytes(), &finished);
+    transaction.open_table(tables::FINISHED)?.insert(key.seq.0, record.as_slice())?;
     Ok(())
 }
 

@@ -1,0 +1,122 @@
+//! A folder of segments in memory that behaves as badly as a disk may.
+//!
+//! Owns the difference between written and synced. Must never be more reliable than a real disk:
+//! when the power is cut, any 64-byte piece of an unsynced write may be lost. For tests and
+//! simulations; a store on it is gone with the process.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::files::{Files, SegmentFile};
+
+/// A disk in memory: what was synced, and what was written since.
+#[derive(Clone, Debug, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    synced: BTreeMap<u64, Vec<u8>>,
+    written: BTreeMap<u64, Vec<(usize, Vec<u8>)>>,
+    lies: bool,
+}
+
+impl Disk {
+    /// From now on, syncs do nothing.
+    pub fn lie(&self) {
+        self.state().lies = true;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The power goes: of each unsynced write some 64-byte pieces survive, by `chance`.
+    pub fn cut(&self, mut chance: impl FnMut() -> bool) {
+        let mut state = self.state();
+        let written = std::mem::take(&mut state.written);
+        for (number, writes) in written {
+            let Some(file) = state.synced.get_mut(&number) else { continue };
+            for (offset, bytes) in writes {
+                for (i, piece) in bytes.chunks(64).enumerate() {
+                    if chance() {
+                        let at = offset + i * 64;
+                        file[at..at + piece.len()].copy_from_slice(piece);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A bit of a synced byte flips.
+    pub fn flip(&self, number: u64, byte: usize) {
+        let mut state = self.state();
+        if let Some(byte) = state.synced.get_mut(&number).and_then(|file| file.get_mut(byte)) {
+            *byte ^= 1;
+        }
+    }
+}
+
+/// An open segment of a [`Disk`].
+#[derive(Debug)]
+pub struct Handle(Disk, u64);
+
+impl Files for Disk {
+    type File = Handle;
+
+    fn list(&self) -> io::Result<Vec<(u64, u64)>> {
+        let state = self.state();
+        Ok(state.synced.iter().map(|(number, file)| (*number, file.len() as u64)).collect())
+    }
+
+    fn create(&self, number: u64, bytes: u64) -> io::Result<Handle> {
+        let mut state = self.state();
+        state.synced.insert(number, vec![0; bytes as usize]);
+        Ok(Handle(self.clone(), number))
+    }
+
+    fn open(&self, number: u64) -> io::Result<Handle> {
+        Ok(Handle(self.clone(), number))
+    }
+
+    fn rename(&self, from: u64, to: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let file = state.synced.remove(&from).ok_or(io::ErrorKind::NotFound)?;
+        state.synced.insert(to, file);
+        Ok(())
+    }
+
+    fn remove(&self, number: u64) -> io::Result<()> {
+        self.state().synced.remove(&number);
+        Ok(())
+    }
+}
+
+impl SegmentFile for Handle {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let state = self.0.state();
+        let mut bytes = state.synced.get(&self.1).cloned().unwrap_or_default();
+        for (offset, written) in state.written.get(&self.1).into_iter().flatten() {
+            bytes[*offset..offset + written.len()].copy_from_slice(written);
+        }
+        Ok(bytes)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.0.state();
+        state.written.entry(self.1).or_default().push((offset as usize, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut state = self.0.state();
+        if state.lies {
+            return Ok(());
+        }
+        for (offset, written) in state.written.remove(&self.1).unwrap_or_default() {
+            let file = state.synced.get_mut(&self.1).ok_or(io::ErrorKind::NotFound)?;
+            file[offset..offset + written.len()].copy_from_slice(&written);
+        }
+        Ok(())
+    }
+}
