@@ -101,21 +101,33 @@ pub async fn prove(
 /// Proves a source's request and reads its body: by an intake token in the path, else in the query,
 /// else in `Authorization`; or by what a project's own requests are proved by.
 ///
-/// A token in the URL is the whole proof: tusd forwards its user's `Authorization` beside it.
+/// A token in the URL is the whole proof: tusd forwards its user's `Authorization` beside it. Where
+/// the path names a project, it has to be the one that is proved.
 pub async fn prove_intake(
     handle: &Handle,
     parts: &Parts,
+    named: Option<&str>,
     incoming: Incoming,
     limits: BodyLimits,
     now: Wall,
 ) -> Result<Proven, Refusal> {
-    match intake_token(handle, parts) {
-        Some(Ok((project, token))) => {
-            Ok(Proven { project, body: read(incoming, limits).await?, token: Some(token) })
+    let proven = match intake_token(handle, parts) {
+        Some(Ok((project, _))) if !is_named(&project, named) => {
+            return Err(Refusal::Auth(AuthError::SecretKeyUnknown));
         }
-        Some(Err(error)) => Err(Refusal::Auth(error)),
-        None => prove(handle, parts, incoming, limits, now).await,
-    }
+        Some(Ok((project, token))) => {
+            Proven { project, body: read(incoming, limits).await?, token: Some(token) }
+        }
+        Some(Err(error)) => return Err(Refusal::Auth(error)),
+        None => prove(handle, parts, incoming, limits, now).await?,
+    };
+    let is_named = is_named(&proven.project, named);
+    if is_named { Ok(proven) } else { Err(Refusal::Auth(AuthError::SecretKeyUnknown)) }
+}
+
+/// Whether a path that may name a project by its id or public key names this one.
+fn is_named(project: &Project, name: Option<&str>) -> bool {
+    name.is_none_or(|name| project.public_key == name || ProjectId::parse(name) == Some(project.id))
 }
 
 /// Whether a request without a body (a handshake) carries what its source is let in by.
@@ -241,8 +253,11 @@ fn find_named(
     let secret_key = secret_key?;
     let catalog = handle.catalog();
     let project = catalog.project_by_secret_key(secret_key).ok_or(AuthError::SecretKeyUnknown)?;
-    let named = project.public_key == name || ProjectId::parse(name) == Some(project.id);
-    if named { Ok(Arc::clone(project)) } else { Err(AuthError::SecretKeyUnknown) }
+    if is_named(project, Some(name)) {
+        Ok(Arc::clone(project))
+    } else {
+        Err(AuthError::SecretKeyUnknown)
+    }
 }
 
 fn last_word(headers: &HeaderMap) -> Result<&str, AuthError> {

@@ -20,6 +20,7 @@ use super::{intake, jsonapi, manage, operator, ops, publish, send, tokens};
 use crate::clock;
 use crate::dialect::uploadcare::auth::AuthError;
 use crate::dialect::uploadcare::headers::{NotAcceptable, View};
+use crate::model::event::Source;
 
 /// Largest body of a request that manages webhooks, in bytes.
 const MANAGE_BYTES_MAX: usize = 64 * 1_024;
@@ -50,7 +51,7 @@ impl Api {
         let Some(route) = Route::of(parts.uri.path()) else {
             return respond::detail(StatusCode::NOT_FOUND, JSON, "Not found.");
         };
-        if matches!(route, Route::In(_)) && intake::is_probe(&parts) {
+        if route.source().is_some() && intake::is_probe(&parts) {
             return self.probe(&parts, peer);
         }
         if parts.method == Method::OPTIONS {
@@ -84,8 +85,7 @@ impl Api {
         peer: Peer,
     ) -> Response<Body> {
         // Whoever sends events looks at the status, whatever it says that it accepts.
-        let asked =
-            if matches!(route, Route::In(_)) { Ok(View::Own) } else { view(&parts.headers) };
+        let asked = if route.source().is_some() { Ok(View::Own) } else { view(&parts.headers) };
         let view = match asked {
             Ok(view) => view,
             Err(error) => {
@@ -99,9 +99,13 @@ impl Api {
             return respond::too_many_requests(view.content_type(), wait);
         }
         let limits = self.body_limits(&route);
-        let proof = match route {
+        let proof = match &route {
             Route::In(_) => {
-                auth::prove_intake(&self.handle, &parts, incoming, limits, now.wall).await
+                auth::prove_intake(&self.handle, &parts, None, incoming, limits, now.wall).await
+            }
+            Route::Incoming(name) => {
+                let name = Some(name.as_str());
+                auth::prove_intake(&self.handle, &parts, name, incoming, limits, now.wall).await
             }
             _ => auth::prove(&self.handle, &parts, incoming, limits, now.wall).await,
         };
@@ -190,6 +194,7 @@ impl Api {
             (Route::Events, _) => publish::publish(self, &call).await,
             (Route::Send, _) => send::send(self, &call).await,
             (Route::In(source), _) => intake::take(self, &call, source).await,
+            (Route::Incoming(_), _) => intake::take(self, &call, Source::Uploadcare).await,
             (Route::Tokens, &Method::POST) => tokens::create(self, &call).await,
             (Route::Tokens, _) => tokens::list(&call),
             (Route::Token(id), _) => tokens::revoke(self, &call, id).await,
@@ -204,7 +209,8 @@ impl Api {
             Route::OfProject(_, Some(inner)) => inner,
             route => route,
         };
-        let publishes = matches!(inner, Route::Events | Route::Send | Route::In(_));
+        let publishes =
+            matches!(inner, Route::Events | Route::Send | Route::In(_) | Route::Incoming(_));
         let bytes_max = if publishes { self.config.publish_bytes_max } else { MANAGE_BYTES_MAX };
         BodyLimits { bytes_max, timeout_ms: self.config.body_timeout_ms }
     }

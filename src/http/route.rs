@@ -35,6 +35,8 @@ pub enum Route {
     Send,
     /// `/in/{source}/`, where a token may follow.
     In(Source),
+    /// `/api/v1/projects/{project}/webhooks/incoming`: `/in/uploadcare/` by another name.
+    Incoming(String),
     /// `/tokens/`: intake tokens.
     Tokens,
     /// `/tokens/{id}/`
@@ -91,6 +93,16 @@ impl Route {
         }
     }
 
+    /// The source whose events come in here.
+    #[must_use]
+    pub fn source(&self) -> Option<Source> {
+        match self {
+            Route::In(source) => Some(*source),
+            Route::Incoming(_) => Some(Source::Uploadcare),
+            _ => None,
+        }
+    }
+
     /// The token that follows a source in its path: the one part of a path that is a secret.
     #[must_use]
     pub fn path_token(path: &str) -> Option<&str> {
@@ -114,7 +126,7 @@ impl Route {
                 "OPTIONS, POST"
             }
             // HEAD: RustFS asks so whether anybody is there.
-            Route::In(_) => "HEAD, OPTIONS, POST",
+            Route::In(_) | Route::Incoming(_) => "HEAD, OPTIONS, POST",
             Route::Token(_) => "DELETE, OPTIONS",
             Route::OfProject(_, None) => "GET, HEAD, OPTIONS",
             Route::OfProject(_, Some(inner)) => inner.allow(),
@@ -133,6 +145,7 @@ fn jsonapi(project: &str, segments: &[&str]) -> Option<Route> {
     let bare = |segment: &str| segment.strip_suffix(".json").unwrap_or(segment).to_owned();
     match segments {
         ["webhooks" | "webhooks.json"] => Some(Route::JsonApiWebhooks(project.to_owned())),
+        ["webhooks", "incoming" | "incoming.json"] => Some(Route::Incoming(project.to_owned())),
         ["webhooks", id] => Some(Route::JsonApiWebhook(project.to_owned(), bare(id))),
         _ => None,
     }
