@@ -226,6 +226,10 @@ fn choices_of_a_webhook() {
         let body = delivered(published_in, &lancer).pop().expect("FILE_DELETE is the last");
         check_golden(FOLDER, &format!("{published_in}-to-lancer-array.json"), &body);
     }
+    let mut own = delivered("lancer", &lancer);
+    let mut objects = delivered("lancer", &subscriber(Format::Lancer));
+    assert_ne!(own.pop(), objects.pop(), "FILE_DELETE");
+    assert_eq!(own, objects, "no other event is an array");
     let body = delivered("jsonapi", &jsonapi).swap_remove(0);
     check_golden(FOLDER, "jsonapi-to-jsonapi-secret.json", &body);
 }
