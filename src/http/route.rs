@@ -122,11 +122,13 @@ impl Route {
             Route::JsonApiWebhook(..) => "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
             Route::Unsubscribe => "DELETE, OPTIONS, POST",
             Route::Webhook(_) | Route::NoWebhook => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
-            Route::WebhookAction(..) | Route::Events | Route::Listen | Route::Send => {
-                "OPTIONS, POST"
-            }
+            Route::WebhookAction(..)
+            | Route::Events
+            | Route::Listen
+            | Route::Send
+            | Route::Incoming(_) => "OPTIONS, POST",
             // HEAD: RustFS asks so whether anybody is there.
-            Route::In(_) | Route::Incoming(_) => "HEAD, OPTIONS, POST",
+            Route::In(_) => "HEAD, OPTIONS, POST",
             Route::Token(_) => "DELETE, OPTIONS",
             Route::OfProject(_, None) => "GET, HEAD, OPTIONS",
             Route::OfProject(_, Some(inner)) => inner.allow(),
