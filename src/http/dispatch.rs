@@ -51,7 +51,10 @@ impl Api {
         let Some(route) = Route::of(parts.uri.path()) else {
             return respond::detail(StatusCode::NOT_FOUND, JSON, "Not found.");
         };
-        if route.source().is_some() && intake::is_probe(&parts) {
+        // The other name of Uploadcare's source stands in a project's space, and tells nobody that
+        // it is there.
+        let may_probe = route.source().is_some() && !matches!(route, Route::Incoming(_));
+        if may_probe && intake::is_probe(&parts) {
             return self.probe(&parts, peer);
         }
         if parts.method == Method::OPTIONS {
