@@ -35,7 +35,7 @@ pub enum Route {
     Send,
     /// `/in/{source}/`, where a token may follow.
     In(Source),
-    /// `/api/v1/projects/{project}/webhooks/incoming`: `/in/uploadcare/` by another name.
+    /// `/api/v1/projects/{id or public key}/webhooks/incoming`: Uploadcare's source by another name.
     Incoming(String),
     /// `/tokens/`: intake tokens.
     Tokens,
@@ -122,11 +122,13 @@ impl Route {
             Route::JsonApiWebhook(..) => "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
             Route::Unsubscribe => "DELETE, OPTIONS, POST",
             Route::Webhook(_) | Route::NoWebhook => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
-            Route::WebhookAction(..) | Route::Events | Route::Listen | Route::Send => {
-                "OPTIONS, POST"
-            }
+            Route::WebhookAction(..)
+            | Route::Events
+            | Route::Listen
+            | Route::Send
+            | Route::Incoming(_) => "OPTIONS, POST",
             // HEAD: RustFS asks so whether anybody is there.
-            Route::In(_) | Route::Incoming(_) => "HEAD, OPTIONS, POST",
+            Route::In(_) => "HEAD, OPTIONS, POST",
             Route::Token(_) => "DELETE, OPTIONS",
             Route::OfProject(_, None) => "GET, HEAD, OPTIONS",
             Route::OfProject(_, Some(inner)) => inner.allow(),
