@@ -48,13 +48,17 @@ impl Service for Api {
 impl Api {
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let (parts, incoming) = request.into_parts();
-        let Some(route) = Route::of(parts.uri.path()) else {
-            return respond::detail(StatusCode::NOT_FOUND, JSON, "Not found.");
+        let route = match Route::of(parts.uri.path()) {
+            // Beside its one method, it is the id of a webhook that does not exist.
+            Some(Route::Incoming(name))
+                if parts.method != Method::POST && parts.method != Method::OPTIONS =>
+            {
+                Route::JsonApiWebhook(name, "incoming".to_owned())
+            }
+            Some(route) => route,
+            None => return respond::detail(StatusCode::NOT_FOUND, JSON, "Not found."),
         };
-        // The other name of Uploadcare's source stands in a project's space, and tells nobody that
-        // it is there.
-        let may_probe = route.source().is_some() && !matches!(route, Route::Incoming(_));
-        if may_probe && intake::is_probe(&parts) {
+        if matches!(route, Route::In(_)) && intake::is_probe(&parts) {
             return self.probe(&parts, peer);
         }
         if parts.method == Method::OPTIONS {

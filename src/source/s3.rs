@@ -197,16 +197,14 @@ fn metadata(
             pairs.push((name.to_owned(), value.to_owned()));
         }
     };
-    match object.and_then(|object| object.get("userMetadata")) {
-        Some(Json::Object(fields)) => fields.iter().for_each(|(k, v)| add(k, v.as_str())),
-        _ => {}
+    if let Some(Json::Object(fields)) = object.and_then(|object| object.get("userMetadata")) {
+        fields.iter().for_each(|(k, v)| add(k, v.as_str()));
     }
     // Ceph's own form.
-    match object.and_then(|object| object.get("metadata")) {
-        Some(Json::Array(items)) => items.iter().for_each(|item| {
+    if let Some(Json::Array(items)) = object.and_then(|object| object.get("metadata")) {
+        for item in items {
             add(text(item, &["key"]).unwrap_or_default(), text(item, &["val"]));
-        }),
-        _ => {}
+        }
     }
     pairs
 }

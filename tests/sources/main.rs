@@ -3,6 +3,8 @@
 //! Owns one fixture for each source, as that system documents or sends it, and the expectations.
 //! UUIDs are those of Python's `uuid.uuid5`. Must never need a daemon: `tests/producers` has one.
 
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
 use postrider::model::event::{Dialect, Kind, Source};
 use postrider::model::json::Json;
 use postrider::model::project::ProjectSettings;
