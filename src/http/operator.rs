@@ -14,6 +14,7 @@ use super::body::Body;
 use super::fresh;
 use super::respond::{self, JSON};
 use crate::dialect::body::Field;
+use crate::dialect::names;
 use crate::dialect::object::{Object, array};
 use crate::dialect::uploadcare::decode;
 use crate::dialect::uploadcare::encode;
@@ -112,6 +113,9 @@ pub(super) async fn listen(api: &Api, parts: &Parts, body: &[u8]) -> Response<Bo
             return respond::bytes(StatusCode::BAD_REQUEST, JSON, encode::invalid(&error));
         }
     };
+    if let Some(event) = events.iter().find(|event| !names::subscribable(draft.format, event)) {
+        return field_error("events", &format!("Webhooks of this version can't carry {event}."));
+    }
     let mut session = Session { handle: api.handle.clone(), project: project.id, ids: Vec::new() };
     for event in events {
         let mut draft = draft.clone();

@@ -20,6 +20,7 @@ use crate::app::exit::Exit;
 use crate::app::receiver::{Behaviour, Forward, Receiver};
 use crate::app::terminal::say;
 use crate::app::{Stop, runtime};
+use crate::dialect::names;
 use crate::dialect::object::Object;
 use crate::http::server::{self, Listener, ServerConfig};
 use crate::logic::address::AllowList;
@@ -27,6 +28,7 @@ use crate::model::event::EventName;
 use crate::model::json::Json;
 use crate::model::secret::Secret;
 use crate::model::target::TargetUrl;
+use crate::model::webhook::Format;
 use crate::net::{LOOKUPS_MAX, Net, NetConfig, SystemResolver};
 
 /// How long requests under way may take to end, in milliseconds.
@@ -37,7 +39,7 @@ const FORWARDED_BYTES_MAX: usize = 1_024 * 1_024;
 const EVERYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 pub(crate) fn run(listen: &Listen, loaded: &Loaded, json: bool) -> Result<Exit, Stop> {
-    let events = events(&listen.events)?;
+    let events = events(&listen.events, Format::Uploadcare(listen.version))?;
     runtime()?.block_on(session(listen, &events, loaded, json))
 }
 
@@ -120,24 +122,36 @@ async fn session(
     exit
 }
 
-/// The events that patterns name; a pattern with `*` takes what Uploadcare knows.
-fn events(patterns: &[String]) -> Result<Vec<String>, Stop> {
+/// The events that patterns name. A pattern with `*`, and the default, take of Uploadcare's events
+/// what the version can carry.
+fn events(patterns: &[String], format: Format) -> Result<Vec<String>, Stop> {
+    let is_default = patterns == LISTEN_EVENTS_DEFAULT;
     let mut events: Vec<String> = Vec::new();
     for pattern in patterns {
+        let name = EventName::parse(pattern);
         let found: Vec<String> = match pattern.strip_suffix('*') {
             Some(start) => LISTEN_EVENTS_DEFAULT
                 .iter()
                 .filter(|name| name.starts_with(start))
-                .map(|name| (*name).to_owned())
+                .filter_map(|name| EventName::parse(name))
+                .filter(|name| names::subscribable(format, name))
+                .map(String::from)
                 .collect(),
-            None => {
-                EventName::parse(pattern).map(|name| name.as_str().to_owned()).into_iter().collect()
+            None if is_default
+                && !name.as_ref().is_some_and(|n| names::subscribable(format, n)) =>
+            {
+                continue;
             }
+            None => name.into_iter().map(String::from).collect(),
         };
         if found.is_empty() {
             return Err(Stop::new(Exit::Usage, format!("--events: {pattern:?} names no event")));
         }
-        events.extend(found.into_iter().filter(|name| !events.contains(name)).collect::<Vec<_>>());
+        for name in found {
+            if !events.contains(&name) {
+                events.push(name);
+            }
+        }
     }
     Ok(events)
 }
@@ -170,12 +184,18 @@ fn forward(url: &str) -> Result<Forward, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::webhook::Version;
 
     #[test]
     fn patterns() {
-        let read = |patterns: &[&str]| {
-            events(&patterns.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+        let of = |patterns: &[&str], version| {
+            let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
+            events(&patterns, Format::Uploadcare(version))
         };
+        let read = |patterns: &[&str]| of(patterns, Version::V07);
+        assert_eq!(of(&LISTEN_EVENTS_DEFAULT, Version::V05).expect("sound"), ["file.uploaded"]);
+        assert_eq!(of(&["file.*"], Version::V06).expect("sound"), ["file.uploaded"]);
+        assert_eq!(read(&LISTEN_EVENTS_DEFAULT).expect("sound").len(), 5);
         assert_eq!(read(&["file.*"]).expect("sound").len(), 5);
         assert_eq!(
             read(&["file.i*", "file.infected", "a"]).expect("sound"),
