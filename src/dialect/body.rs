@@ -177,23 +177,6 @@ impl Fields {
         self.get(name).filter(|field| !field.is_null())
     }
 
-    /// The fields of these names alone.
-    #[must_use]
-    pub fn select(&self, names: &[&str]) -> Fields {
-        let wanted = self.0.iter().filter(|(name, _)| names.contains(&name.as_str()));
-        Fields(wanted.cloned().collect())
-    }
-
-    /// The same, and `name` as a text if it is absent or null.
-    #[must_use]
-    pub fn or_text(mut self, name: &str, text: &str) -> Fields {
-        if self.given(name).is_none() {
-            self.0.retain(|(known, _)| known != name);
-            self.0.push((name.to_owned(), Field::Text(text.to_owned())));
-        }
-        self
-    }
-
     /// The fields of the object `outer`: a JSON object, or those of a form named `outer[…]`. `None`
     /// if there is nothing of that name; `Some(Err)` with what it is if it is no object.
     #[must_use]
@@ -213,6 +196,23 @@ impl Fields {
         let fields: Vec<_> =
             self.0.iter().filter_map(|(name, field)| Some((inner(name)?, field.clone()))).collect();
         (!fields.is_empty()).then_some(Ok(Fields(fields)))
+    }
+
+    /// The fields of these names alone.
+    #[must_use]
+    pub fn select(&self, names: &[&str]) -> Fields {
+        let wanted = self.0.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        Fields(wanted.cloned().collect())
+    }
+
+    /// The same, and `name` as a text if it is absent or null.
+    #[must_use]
+    pub fn or_text(mut self, name: &str, text: &str) -> Fields {
+        if self.given(name).is_none() {
+            self.0.retain(|(known, _)| known != name);
+            self.0.push((name.to_owned(), Field::Text(text.to_owned())));
+        }
+        self
     }
 
     /// All names, in order.

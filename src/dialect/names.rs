@@ -76,6 +76,16 @@ pub fn meaning(name: &str, dialect: Option<Dialect>) -> Option<(Kind, Dialect)> 
     }
 }
 
+/// What a name that a webhook subscribes to stands for, whatever its format.
+#[must_use]
+pub fn kind_of(name: &str) -> Kind {
+    let known = [Dialect::Uploadcare, Dialect::Lancer, Dialect::JsonApi]
+        .into_iter()
+        .find_map(|dialect| meaning(name, Some(dialect)).map(|(kind, _)| kind));
+    let canonical = || TABLE.iter().find(|row| row.canonical == name).map(|row| row.kind);
+    known.or_else(canonical).unwrap_or(Kind::Custom)
+}
+
 /// What an event is called in a format; `None` if the format can't carry it.
 #[must_use]
 pub fn name_for(format: Format, kind: Kind, name: &EventName) -> Option<&str> {

@@ -71,13 +71,7 @@ fn request(job: &Job, cached: &Cached, id: &DeliveryId, timestamp_s: u64) -> Opt
     let webhook = &job.webhook;
     let shared = cached.shared(webhook.format).ok()?;
     let body = dialect::body(&shared, webhook, &job.project.public_key);
-    let signed = sign::signatures(
-        webhook.secret.as_ref(),
-        webhook.next_secret.as_ref(),
-        id,
-        timestamp_s,
-        &body,
-    );
+    let signed = sign::signatures(webhook, id, timestamp_s, &body);
     let ours = [
         ("postrider-event", cached.event.id.to_string()),
         ("postrider-webhook", webhook.id.to_string()),
@@ -85,7 +79,7 @@ fn request(job: &Job, cached: &Cached, id: &DeliveryId, timestamp_s: u64) -> Opt
         ("postrider-sequence", job.row.key.seq.0.to_string()),
     ];
     let mut headers = vec![
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CONTENT_TYPE, HeaderValue::from_static(dialect::content_type(webhook.format))),
         (header::ACCEPT, HeaderValue::from_static("*/*")),
         (header::USER_AGENT, job.user_agent.clone()),
     ];

@@ -237,6 +237,14 @@ impl Api {
     }
 }
 
+impl Api {
+    /// The client's next request is refused before it is looked at, once too many have failed.
+    pub(super) fn count_auth_failure(&self, peer: Peer, error: &AuthError) {
+        let _ = self.auth_failures.check(peer.client, clock::mono());
+        tracing::info!(client = %peer.client, %error, "An authentication failed.");
+    }
+}
+
 /// A path as it may be logged: without the token that may stand in it.
 fn shown_path(path: &str) -> &str {
     match Route::path_token(path) {
@@ -245,14 +253,6 @@ fn shown_path(path: &str) -> &str {
             path.strip_suffix(token).unwrap_or(path)
         }
         None => path,
-    }
-}
-
-impl Api {
-    /// The client's next request is refused before it is looked at, once too many have failed.
-    pub(super) fn count_auth_failure(&self, peer: Peer, error: &AuthError) {
-        let _ = self.auth_failures.check(peer.client, clock::mono());
-        tracing::info!(client = %peer.client, %error, "An authentication failed.");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Signatures of deliveries: Uploadcare's `X-Uc-Signature` and Standard Webhooks.
+//! Signatures of deliveries: Uploadcare's `X-Uc-Signature`, Lancer's `x-signature` and Standard
+//! Webhooks.
 //!
 //! Owns how one secret becomes a key for each scheme, the headers of an attempt, and the
 //! verification that the CLI's receivers do, with a diagnosis of what commonly goes wrong. Must
@@ -16,9 +17,15 @@ use crate::model::ids::DeliveryId;
 use crate::model::json::Json;
 use crate::model::secret::Secret;
 use crate::model::time::Wall;
+use crate::model::webhook::{Format, SignatureStyle, Webhook};
 
 /// The header of Uploadcare's scheme.
 pub const UPLOADCARE_SIGNATURE: &str = "X-Uc-Signature";
+/// When this attempt was made, in unix seconds, in Lancer's scheme.
+pub const LANCER_TIMESTAMP: &str = "x-timestamp";
+/// The header of Lancer's scheme: hexadecimal without a prefix, because its SDK compares texts of
+/// one length alone.
+pub const LANCER_SIGNATURE: &str = "x-signature";
 /// The delivery's id, the same on every retry.
 pub const WEBHOOK_ID: &str = "webhook-id";
 /// When this attempt was made, in unix seconds.
@@ -87,22 +94,26 @@ pub enum Cause {
 }
 
 /// The signature headers of one attempt, in order. Without a secret only the id and the timestamp
-/// are sent. A staged `next` secret signs beside the current one where a header can hold both.
+/// are sent. A staged secret signs beside the current one where a header can hold both.
 #[must_use]
 pub fn signatures(
-    secret: Option<&Secret>,
-    next: Option<&Secret>,
+    webhook: &Webhook,
     id: &DeliveryId,
     timestamp_s: u64,
     body: &[u8],
 ) -> Vec<(&'static str, String)> {
     let id = id.to_string();
-    let mut headers = Vec::with_capacity(4);
-    if let Some(secret) = secret {
-        headers.push((UPLOADCARE_SIGNATURE, uploadcare(secret, body)));
-    }
     let timestamp = timestamp_s.to_string();
-    let standard: Vec<String> = [secret, next]
+    let mut headers = Vec::with_capacity(6);
+    if let Some(secret) = &webhook.secret {
+        let style = webhook.options.signature_style;
+        headers.push((UPLOADCARE_SIGNATURE, uploadcare(secret, style, body)));
+        if webhook.format == Format::Lancer {
+            headers.push((LANCER_TIMESTAMP, timestamp.clone()));
+            headers.push((LANCER_SIGNATURE, lancer(secret, &timestamp, body)));
+        }
+    }
+    let standard: Vec<String> = [&webhook.secret, &webhook.next_secret]
         .into_iter()
         .flatten()
         .map(|secret| standard(secret, &id, &timestamp, body))
@@ -121,11 +132,11 @@ pub fn standard_form(secret: &Secret) -> Secret {
     Secret::new(format!("{STANDARD_PREFIX}{}", STANDARD.encode(standard_key(secret.expose()))))
 }
 
-/// Checks an `X-Uc-Signature` header.
+/// Checks an `X-Uc-Signature` header, with `v1=` or bare.
 pub fn verify_uc(secret: &Secret, header: &str, body: &[u8]) -> Result<(), VerifyError> {
+    let given = header.strip_prefix("v1=").unwrap_or(header);
     let given =
-        header.strip_prefix("v1=").ok_or(VerifyError::Header("it has to begin with v1="))?;
-    let given = unhex(given).ok_or(VerifyError::Header("v1= takes 64 lower-case hex digits"))?;
+        unhex(given).ok_or(VerifyError::Header("it takes v1= and 64 lower-case hex digits"))?;
     let matches = |key: &[u8], body: &[u8]| mac(key, &[body]).ct_eq(&given).into();
     if matches(secret.expose().as_bytes(), body) {
         return Ok(());
@@ -177,8 +188,16 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
-fn uploadcare(secret: &Secret, body: &[u8]) -> String {
-    format!("v1={}", hex(&mac(secret.expose().as_bytes(), &[body])))
+fn uploadcare(secret: &Secret, style: SignatureStyle, body: &[u8]) -> String {
+    let digits = hex(&mac(secret.expose().as_bytes(), &[body]));
+    match style {
+        SignatureStyle::V1 => format!("v1={digits}"),
+        SignatureStyle::Bare => digits,
+    }
+}
+
+fn lancer(secret: &Secret, timestamp: &str, body: &[u8]) -> String {
+    hex(&mac(secret.expose().as_bytes(), &[timestamp.as_bytes(), b".", body]))
 }
 
 fn standard(secret: &Secret, id: &str, timestamp: &str, body: &[u8]) -> String {
@@ -261,7 +280,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::ids::Seq;
+    use crate::model::ids::{ProjectId, Seq, WebhookId};
+    use crate::model::target::TargetUrl;
+    use crate::model::webhook::{FormatOptions, Limits, Version, WebhookState};
 
     const ID: DeliveryId = DeliveryId { seq: Seq(1_700), salt: 42 };
     const NOW: Wall = Wall(1_763_740_000_000);
@@ -269,6 +290,33 @@ mod tests {
 
     fn secret(text: &str) -> Secret {
         Secret::new(text.to_owned())
+    }
+
+    fn webhook(secret: Option<&Secret>, next: Option<&Secret>) -> Webhook {
+        Webhook {
+            id: WebhookId::new(1).expect("in range"),
+            public_id: String::new(),
+            project: ProjectId::new(1).expect("in range"),
+            target_url: TargetUrl::parse("http://a.example/").expect("a URL"),
+            events: Vec::new(),
+            format: Format::Uploadcare(Version::V07),
+            state: WebhookState::Active,
+            secret: secret.cloned(),
+            next_secret: next.cloned(),
+            headers: Vec::new(),
+            limits: Limits::default(),
+            options: FormatOptions::default(),
+            created: Wall(0),
+            updated: Wall(0),
+            revision: 0,
+            paused_total_ms: 0,
+            listener: None,
+            hidden: false,
+        }
+    }
+
+    fn signed(secret: &Secret, timestamp_s: u64, body: &[u8]) -> Vec<(&'static str, String)> {
+        signatures(&webhook(Some(secret), None), &ID, timestamp_s, body)
     }
 
     fn value<'a>(headers: &'a [(&str, String)], name: &str) -> &'a str {
@@ -287,7 +335,7 @@ mod tests {
         assert_eq!(body.len(), 1_163);
         let header = "v1=9b31c7dd83fdbf4a2e12b19d7f2b9d87d547672a325b9492457292db4f513c70";
         let key = secret("12345X");
-        assert_eq!(signatures(Some(&key), None, &ID, 0, body)[0].1, header);
+        assert_eq!(signed(&key, 0, body)[0].1, header);
         assert_eq!(verify_uc(&key, header, body), Ok(()));
     }
 
@@ -312,12 +360,12 @@ mod tests {
         let names = |headers: &[(&'static str, String)]| -> Vec<&str> {
             headers.iter().map(|(name, _)| *name).collect()
         };
-        let unsigned = signatures(None, None, &ID, 7, BODY);
+        let unsigned = signatures(&webhook(None, None), &ID, 7, BODY);
         assert_eq!(names(&unsigned), [WEBHOOK_ID, WEBHOOK_TIMESTAMP]);
         assert_eq!(value(&unsigned, WEBHOOK_ID), ID.to_string());
         assert_eq!(value(&unsigned, WEBHOOK_TIMESTAMP), "7");
         let now_s = NOW.unix_seconds();
-        let rotating = signatures(Some(&one), Some(&two), &ID, now_s, BODY);
+        let rotating = signatures(&webhook(Some(&one), Some(&two)), &ID, now_s, BODY);
         let all = [UPLOADCARE_SIGNATURE, WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE];
         assert_eq!(names(&rotating), all);
         assert_eq!(value(&rotating, WEBHOOK_SIGNATURE).split(' ').count(), 2);
@@ -327,6 +375,29 @@ mod tests {
         assert_eq!(verify_uc(&one, uc, BODY), Ok(()));
         assert!(verify_uc(&two, uc, BODY).is_err());
     }
+
+    #[test]
+    fn bare_and_lancer() {
+        let key = secret("one");
+        let mut hook = webhook(Some(&key), Some(&secret("two")));
+        let digits = signatures(&hook, &ID, 7, BODY)[0].1.clone();
+        hook.options.signature_style = SignatureStyle::Bare;
+        let bare = signatures(&hook, &ID, 7, BODY);
+        assert_eq!(digits, format!("v1={}", bare[0].1));
+        assert_eq!(verify_uc(&key, &bare[0].1, BODY), Ok(()));
+        assert!(!bare.iter().any(|(name, _)| *name == LANCER_SIGNATURE));
+        hook.format = Format::Lancer;
+        let lancer = signatures(&hook, &ID, 7, br#"{"a":1}"#);
+        // Python: hmac.new(b"one", b'7.{"a":1}', "sha256").hexdigest()
+        assert_eq!(value(&lancer, LANCER_SIGNATURE), PYTHON);
+        assert_eq!(value(&lancer, LANCER_TIMESTAMP), "7");
+        hook.secret = None;
+        hook.next_secret = None;
+        let unsigned = signatures(&hook, &ID, 7, BODY);
+        assert_eq!(unsigned.len(), 2, "{unsigned:?}");
+    }
+
+    const PYTHON: &str = "b22aaced9b97ac5b96bd554210bb3efee93f7bc76dc7dbc138531b64d6d4c7ba";
 
     #[test]
     fn keys_of_standard_webhooks() {
@@ -352,7 +423,7 @@ mod tests {
     #[test]
     fn tells_the_classic_causes() {
         let key = secret("abcdefghijklmnopqrstuvwxyz012345");
-        let headers = signatures(Some(&key), None, &ID, NOW.unix_seconds(), BODY);
+        let headers = signed(&key, NOW.unix_seconds(), BODY);
         let uc = value(&headers, UPLOADCARE_SIGNATURE);
         let mismatch = |cause| Err(VerifyError::Mismatch(cause));
         for (body, cause) in [
@@ -392,7 +463,7 @@ mod tests {
                 Err(VerifyError::Skew { off_s: 301, future: true, tolerance_s: 300 }),
             ),
         ] {
-            let headers = signatures(Some(&key), None, &ID, signed_at, BODY);
+            let headers = signed(&key, signed_at, BODY);
             assert_eq!(check(&key, &headers, BODY), want);
         }
         let standard = |at: &str, header: &str| verify_standard(&key, "i", at, header, b"", NOW, 1);
@@ -417,7 +488,7 @@ mod tests {
         #[test]
         fn round_trip(text in "\\PC{1,40}", body in proptest::collection::vec(any::<u8>(), 0..200), flip in any::<u8>()) {
             let key = secret(&text);
-            let headers = signatures(Some(&key), None, &ID, NOW.unix_seconds(), &body);
+            let headers = signed(&key, NOW.unix_seconds(), &body);
             prop_assert_eq!(verify_uc(&key, value(&headers, UPLOADCARE_SIGNATURE), &body), Ok(()));
             prop_assert_eq!(check(&key, &headers, &body), Ok(()));
             let mut other = body.clone();

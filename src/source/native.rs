@@ -4,6 +4,7 @@
 //! what is published is normalised (`model::json`) and kept. An unknown field is refused, because
 //! a misspelt one would lose what it carried.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
@@ -13,6 +14,7 @@ use crate::dialect::body::{BodyError, Field, Fields, Media, clip};
 use crate::dialect::names;
 use crate::dialect::object::Object;
 use crate::dialect::uploadcare::encode;
+use crate::dialect::{self, Mismatch};
 use crate::model::event::{
     Dialect, EventName, FILE_URL_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Kind,
 };
@@ -297,12 +299,16 @@ impl Reader<'_> {
             return Err(self.problem(&clip(name), problem));
         }
         let (name, kind, dialect) = self.name(fields)?;
-        let data = self.object(fields, "data")?;
+        let data = self.json(fields, "data")?;
+        let data = data.ok_or_else(|| self.problem("data", REQUIRED.to_owned()))?;
+        dialect::check_data(kind, dialect, &data).map_err(|Mismatch { field, problem }| {
+            self.problem(&format!("data.{field}"), problem)
+        })?;
         let event = NewEvent {
             kind,
             name,
             dialect,
-            data: data.ok_or_else(|| self.problem("data", REQUIRED.to_owned()))?,
+            data: data.to_bytes(),
             file: self.text(fields, "file", file_is_sound)?,
             initiator: self.object(fields, "initiator")?,
             previous_values: self.object(fields, "previous_values")?,
@@ -358,13 +364,21 @@ impl Reader<'_> {
 
     /// An object as normalised bytes.
     fn object(&self, fields: &Fields, name: &str) -> Result<Option<Vec<u8>>, PublishError> {
+        Ok(self.json(fields, name)?.map(|json| json.to_bytes()))
+    }
+
+    fn json<'f>(
+        &self,
+        fields: &'f Fields,
+        name: &str,
+    ) -> Result<Option<Cow<'f, Json>>, PublishError> {
         let Some(field) = fields.given(name) else { return Ok(None) };
         let wrong = |kind: &str| self.problem(name, format!("Expected an object, not {kind}."));
         match field {
-            Field::Json(json @ Json::Object(_)) => Ok(Some(json.to_bytes())),
+            Field::Json(json @ Json::Object(_)) => Ok(Some(Cow::Borrowed(json))),
             Field::Json(json) => Err(wrong(json.kind())),
             Field::Text(_) => match field.to_json() {
-                Ok(json @ Json::Object(_)) => Ok(Some(json.to_bytes())),
+                Ok(json @ Json::Object(_)) => Ok(Some(Cow::Owned(json))),
                 Ok(json) => Err(wrong(json.kind())),
                 Err(error) => Err(self.problem(name, format!("JSON parse error - {error}"))),
             },

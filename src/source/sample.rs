@@ -4,34 +4,94 @@
 //! publisher sent.
 
 use super::native::NewEvent;
+use crate::dialect::names;
 use crate::dialect::object::Object;
-use crate::dialect::uploadcare::kinds;
 use crate::model::event::{Dialect, EventName, Kind};
 use crate::model::time::Wall;
+use crate::model::webhook::{Format, Version};
 
 /// Where sample files claim to be.
 const SAMPLE_CDN: &str = "https://ucarecdn.com";
 const SAMPLE_API: &str = "https://api.uploadcare.com/files";
 const SAMPLE_SIZE_BYTES: u64 = 145_212;
 
-/// A test event called `name` about a JPEG image. `uuid` and `now` are the caller's.
+/// A test event for a webhook that subscribes to `name`, in whatever format: about a JPEG image, or
+/// about a group, an action or a session. `uuid` and `now` are the caller's.
 #[must_use]
 pub fn test_event(name: &EventName, uuid: &str, file_name: &str, now: Wall) -> NewEvent {
-    let kind = kinds::kind_of(name.as_str());
-    let file = format!("{SAMPLE_CDN}/{uuid}/{}", percent_encoded(file_name));
+    let kind = names::kind_of(name.as_str());
+    let dialect = dialect_of(kind);
+    let about_file = matches!(dialect, Dialect::Uploadcare | Dialect::Custom);
+    let file = about_file.then(|| format!("{SAMPLE_CDN}/{uuid}/{}", percent_encoded(file_name)));
     let previous_values =
         (kind == Kind::FileInfoUpdated).then(|| br#"{"metadata":{"pet":null}}"#.to_vec());
     NewEvent {
         kind,
-        name: name.clone(),
-        dialect: if kind == Kind::Custom { Dialect::Custom } else { Dialect::Uploadcare },
-        data: file_data(kind, uuid, file_name, &file, now),
-        file: Some(file),
+        name: published_name(kind, dialect, name),
+        dialect,
+        data: match &file {
+            Some(file) => file_data(kind, uuid, file_name, file, now),
+            None if dialect == Dialect::Lancer => session_data(uuid, file_name),
+            None => resource_data(kind, uuid),
+        },
+        file,
         initiator: None,
         previous_values,
         occurred_at: Some(now),
         idempotency_key: None,
     }
+}
+
+/// The dialect whose publishers know such events; a file's are Uploadcare's.
+fn dialect_of(kind: Kind) -> Dialect {
+    match kind {
+        Kind::GroupCreated
+        | Kind::GroupUpdated
+        | Kind::GroupDeleted
+        | Kind::ActionCreated
+        | Kind::ActionUpdated => Dialect::JsonApi,
+        Kind::SessionCreated | Kind::SessionCancelled | Kind::SessionCompleted => Dialect::Lancer,
+        Kind::Custom => Dialect::Custom,
+        _ => Dialect::Uploadcare,
+    }
+}
+
+fn published_name(kind: Kind, dialect: Dialect, name: &EventName) -> EventName {
+    let format = match dialect {
+        Dialect::Uploadcare | Dialect::Custom => Format::Uploadcare(Version::V07),
+        Dialect::JsonApi => Format::JsonApi,
+        Dialect::Lancer => Format::Lancer,
+    };
+    let text = names::name_for(format, kind, name).unwrap_or(name.as_str());
+    EventName::parse(text).unwrap_or_else(|| name.clone())
+}
+
+fn session_data(id: &str, file_name: &str) -> Vec<u8> {
+    Object::new()
+        .text("id", id)
+        .number("file_size", SAMPLE_SIZE_BYTES)
+        .number("chunk_size", SAMPLE_SIZE_BYTES)
+        .number("max_chunk", 1)
+        .text("file_name", file_name)
+        .text("temp_path", "")
+        .text("owner_id", "")
+        .number("current_chunk", 0)
+        .text("provider", "LOCAL")
+        .end()
+}
+
+fn resource_data(kind: Kind, uuid: &str) -> Vec<u8> {
+    let (resource_type, attributes) = match kind {
+        Kind::ActionCreated | Kind::ActionUpdated => (
+            "actions",
+            Object::new()
+                .text("action_type", "sample")
+                .text("status", "done")
+                .raw("result", b"null"),
+        ),
+        _ => ("groups", Object::new().text("uuid", &format!("{uuid}~1")).text("status", "ready")),
+    };
+    Object::new().text("type", resource_type).raw("attributes", &attributes.end()).end()
 }
 
 fn file_data(kind: Kind, uuid: &str, file_name: &str, file: &str, now: Wall) -> Vec<u8> {
@@ -83,7 +143,32 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect;
+    use crate::dialect::uploadcare::kinds;
     use crate::model::json::Json;
+
+    #[test]
+    fn samples_for_every_format() {
+        for (format, name) in [
+            (Format::JsonApi, "file.created"),
+            (Format::JsonApi, "file.updated"),
+            (Format::JsonApi, "group.created"),
+            (Format::JsonApi, "action.updated"),
+            (Format::Lancer, "FILE_DELETE"),
+            (Format::Lancer, "SESSION_CANCELLED"),
+            (Format::Standard, "session.completed"),
+            (Format::CloudEvents, "file.infected"),
+        ] {
+            let wanted = EventName::parse(name).expect("a name");
+            let event =
+                test_event(&wanted, "620ff227-eb36-460f-a809-8ba1ea98b1f3", "a.jpg", Wall(0));
+            let data = Json::parse(&event.data).expect("JSON");
+            assert_eq!(dialect::check_data(event.kind, event.dialect, &data), Ok(()));
+            assert_eq!(dialect::name_for(format, event.kind, &event.name), Some(name));
+            let meant = names::meaning(event.name.as_str(), Some(event.dialect));
+            assert_eq!(meant, Some((event.kind, event.dialect)), "as if it had been published");
+        }
+    }
 
     #[test]
     fn samples_are_normal_and_fit_their_event() {

@@ -7,4 +7,5 @@
 pub mod decode;
 pub mod encode;
 pub mod ids;
+pub mod payload;
 pub mod resource;

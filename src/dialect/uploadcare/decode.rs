@@ -12,11 +12,23 @@ use super::headers::View;
 use super::kinds;
 use super::own_fields::{self, BURST_MAX, IN_FLIGHT_MAX, RATE_PER_SECOND_MAX};
 use crate::dialect::body::{Field, Fields, clip};
+use crate::dialect::names;
 use crate::model::draft::{Change, WebhookDraft, WebhookPatch};
 use crate::model::event::{EventName, Kind};
 use crate::model::secret::Secret;
 use crate::model::target::{TARGET_URL_CHARS_MAX, TargetUrl, UrlError};
-use crate::model::webhook::{Format, Limits, SIGNING_SECRET_CHARS_MAX, Version, Webhook};
+use crate::model::webhook::{
+    Format, FormatOptions, Limits, SIGNING_SECRET_CHARS_MAX, Version, Webhook,
+};
+
+/// The formats by name; the version of Uploadcare's is a field of its own.
+const FORMATS: [Format; 5] = [
+    Format::Uploadcare(Version::V07),
+    Format::JsonApi,
+    Format::Lancer,
+    Format::Standard,
+    Format::CloudEvents,
+];
 
 /// Which subscriptions go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +142,7 @@ fn read(
         }
     });
     let format = format(fields, view, webhook, problems);
-    let event = event(fields, view, webhook, format, problems);
+    let events = events(fields, view, webhook, format, problems);
     let is_active = fields.given("is_active").and_then(|field| {
         let flag = field.as_bool().ok_or_else(|| "Must be a valid boolean.".to_owned());
         problems.take("is_active", flag)
@@ -145,10 +157,11 @@ fn read(
     let burst = limit("burst", BURST_MAX);
     let in_flight = limit("in_flight", IN_FLIGHT_MAX);
     let headers = own(fields, "headers", problems, own_fields::headers);
+    let options = options(fields, webhook, problems);
     WebhookPatch {
         target_url,
-        events: event.map(|event| vec![event]),
-        options: None,
+        events,
+        options,
         format,
         is_active,
         secret,
@@ -208,59 +221,119 @@ fn format(
     webhook: Option<&Webhook>,
     problems: &mut Problems,
 ) -> Option<Format> {
-    if let Some(field) = fields.given("format")
-        && field.as_text() != Some("uploadcare")
-    {
-        let problem = format!("{} Known formats: uploadcare.", not_a_choice(&field.shown()));
-        problems.add("format", problem);
-    }
-    let field = fields.given("version").filter(|field| field.as_text() != Some(""))?;
     let current = webhook.map(|webhook| webhook.format);
-    let version = field.as_text().and_then(Version::parse).filter(|version| {
-        // API 0.7 makes webhooks of 0.7 only; one that is older may be sent back as it was read.
+    let named = match fields.given("format").filter(|field| field.as_text() != Some("")) {
+        None => None,
+        Some(field) => Some(problems.take("format", named_format(field))?),
+    };
+    let version = fields.given("version").filter(|field| field.as_text() != Some(""));
+    // A webhook that becomes one of Uploadcare's is of the view's version unless it says which.
+    let asked = match (named, current) {
+        (Some(Format::Uploadcare(_)), Some(Format::Uploadcare(version))) => {
+            Some(Format::Uploadcare(version))
+        }
+        (Some(Format::Uploadcare(_)), _) => Some(Format::Uploadcare(view.version())),
+        (named, _) => named,
+    };
+    let Some(field) = version else { return asked };
+    let read = match asked.or(current) {
+        Some(format) if !format.is_uploadcare() => {
+            let sound = field.as_text() == Some(own_fields::OTHER_VERSION);
+            sound.then_some(format).ok_or_else(|| {
+                let choice = not_a_choice(&field.shown());
+                format!("{choice} Webhooks of format {} have version 1.", format.name())
+            })
+        }
+        _ => uploadcare_version(field, view, current)
+            .map(Format::Uploadcare)
+            .ok_or_else(|| not_a_choice(&field.shown())),
+    };
+    problems.take("version", read).or(asked)
+}
+
+fn named_format(field: &Field) -> Result<Format, String> {
+    let known = FORMATS.iter().find(|format| field.as_text() == Some(format.name()));
+    known.copied().ok_or_else(|| {
+        let names = FORMATS.map(Format::name).join(", ");
+        format!("{} Known formats: {names}.", not_a_choice(&field.shown()))
+    })
+}
+
+/// API 0.7 makes webhooks of 0.7 only; one that is older may be sent back as it was read.
+fn uploadcare_version(field: &Field, view: View, current: Option<Format>) -> Option<Version> {
+    field.as_text().and_then(Version::parse).filter(|version| {
         view != View::Vendor(Version::V07)
             || *version == Version::V07
             || current == Some(Format::Uploadcare(*version))
-    });
-    problems
-        .take("version", version.ok_or_else(|| not_a_choice(&field.shown())))
-        .map(Format::Uploadcare)
+    })
 }
 
-/// The event that is asked for, or `None`; checked, as is the one that stays, against the version.
-fn event(
+/// The events that are asked for, or `None`; checked, as are those that stay, against the format.
+fn events(
     fields: &Fields,
     view: View,
     webhook: Option<&Webhook>,
-    format: Option<Format>,
+    asked: Option<Format>,
     problems: &mut Problems,
-) -> Option<EventName> {
-    let format = format.or(webhook.map(|w| w.format));
-    let version = match format {
-        Some(Format::Uploadcare(version)) => version,
-        _ => view.version(),
-    };
-    let Some(field) = fields.given("event") else {
-        let stays = webhook.map(|w| w.events.as_slice()).unwrap_or_default();
-        if stays.iter().any(|name| !kinds::carries(version, kinds::kind_of(name.as_str()))) {
-            problems.add("version", not_carried(version.as_str(), version));
+) -> Option<Vec<EventName>> {
+    let current = webhook.map(|webhook| webhook.format);
+    let format = asked.or(current).unwrap_or(Format::Uploadcare(view.version()));
+    let stays = webhook.map(|webhook| webhook.events.as_slice()).unwrap_or_default();
+    let first = stays.first().map(EventName::as_str);
+    let field = fields.given("event");
+    // A webhook of many events is sent back with the first of them as its `event`.
+    let field = field.filter(|field| stays.len() < 2 || field.as_text() != first);
+    let Some(field) = field else {
+        let lost = stays.iter().find(|name| !names::subscribable(format, name));
+        if let Some(name) = lost.filter(|_| asked.is_some()) {
+            match format {
+                Format::Uploadcare(version @ (Version::V05 | Version::V06)) => {
+                    problems.add("version", not_carried(version.as_str(), version));
+                }
+                _ => problems.add("event", not_of_format(name.as_str(), format)),
+            }
         }
         return None;
     };
     let shown = field.shown();
     let name = field.as_text().and_then(EventName::parse).ok_or_else(|| not_a_choice(&shown));
     let name = name.and_then(|name| {
-        let kind = kinds::kind_of(name.as_str());
         // Uploadcare's clients fail on a list that holds an event which they don't know.
-        if kind == Kind::Custom && view != View::Own {
+        let unknown = kinds::kind_of(name.as_str()) == Kind::Custom;
+        if format.is_uploadcare() && unknown && view != View::Own {
             return Err(not_a_choice(&shown));
         }
-        if !kinds::carries(version, kind) {
-            return Err(not_carried(&shown, version));
+        if names::subscribable(format, &name) {
+            return Ok(vec![name]);
         }
-        Ok(name)
+        Err(match format {
+            Format::Uploadcare(version @ (Version::V05 | Version::V06)) => {
+                not_carried(&shown, version)
+            }
+            _ => not_of_format(&shown, format),
+        })
     });
     problems.take("event", name)
+}
+
+/// The choices of some formats; `None` if nothing is asked for.
+fn options(
+    fields: &Fields,
+    webhook: Option<&Webhook>,
+    problems: &mut Problems,
+) -> Option<FormatOptions> {
+    let style = own(fields, "signature_style", problems, own_fields::signature_style);
+    let secret = own(fields, "include_secret", problems, own_fields::include_secret);
+    let delete = own(fields, "file_delete", problems, own_fields::file_delete);
+    if (&style, &secret, &delete) == (&Change::Keep, &Change::Keep, &Change::Keep) {
+        return None;
+    }
+    let now = webhook.map(|webhook| webhook.options).unwrap_or_default();
+    Some(FormatOptions {
+        signature_style: style.apply(Some(now.signature_style)).unwrap_or_default(),
+        include_secret: secret.apply(Some(now.include_secret)).unwrap_or_default(),
+        file_delete: delete.apply(Some(now.file_delete)).unwrap_or_default(),
+    })
 }
 
 fn too_long(chars_max: usize) -> String {
@@ -274,6 +347,14 @@ fn not_a_choice(value: &str) -> String {
 fn not_carried(value: &str, version: Version) -> String {
     let version = version.as_str();
     format!("{} Webhooks of version {version} carry file.uploaded only.", not_a_choice(value))
+}
+
+fn not_of_format(value: &str, format: Format) -> String {
+    let choice = not_a_choice(value);
+    match format {
+        Format::Uploadcare(_) => choice,
+        _ => format!("{choice} It is no event of format {}.", format.name()),
+    }
 }
 
 #[cfg(test)]

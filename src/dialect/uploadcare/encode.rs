@@ -6,6 +6,7 @@
 use super::decode::Invalid;
 use super::headers::View;
 use super::kinds;
+use super::own_fields;
 use crate::dialect::object::{Object, array};
 use crate::model::event::Kind;
 use crate::model::json::Json;
@@ -18,7 +19,7 @@ use crate::model::webhook::{Format, Webhook};
 pub fn webhook(webhook: &Webhook, view: View) -> Vec<u8> {
     let version = match webhook.format {
         Format::Uploadcare(version) => version.as_str(),
-        _ => "1",
+        _ => own_fields::OTHER_VERSION,
     };
     let object = Object::new()
         .number("id", u64::from(webhook.id.get()))
@@ -112,6 +113,9 @@ fn own_keys(object: Object, webhook: &Webhook) -> Object {
         .number_or_null("burst", webhook.limits.burst)
         .number_or_null("in_flight", webhook.limits.in_flight)
         .texts("events", webhook.events.iter().map(|event| event.as_str()))
+        .text("signature_style", own_fields::style_name(webhook.options.signature_style))
+        .flag("include_secret", webhook.options.include_secret)
+        .text("file_delete", own_fields::file_delete_name(webhook.options.file_delete))
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! Uploadcare's event names, and which version can carry what.
+//! Uploadcare's own event names.
 //!
-//! Owns the table from names to canonical kinds. Must never consult an event's data.
+//! Owns the five that its clients know. Must never consult an event's data.
 
 use crate::model::event::{EventName, Kind};
-use crate::model::webhook::Version;
 
 /// The five events that Uploadcare knows.
 pub const NAMES: [&str; 5] =
@@ -35,22 +34,11 @@ pub fn name_of(kind: Kind, name: &EventName) -> &str {
     }
 }
 
-/// What a webhook of `version` gets an event as; `None` if that version can't carry it: 0.5 and
-/// 0.6 know `file.uploaded` alone.
-#[must_use]
-pub fn name_for(kind: Kind, name: &EventName, version: Version) -> Option<&str> {
-    carries(version, kind).then(|| name_of(kind, name))
-}
-
-/// Whether webhooks of `version` can carry a kind.
-#[must_use]
-pub fn carries(version: Version, kind: Kind) -> bool {
-    version == Version::V07 || kind == Kind::FileUploaded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::names;
+    use crate::model::event::Dialect;
 
     #[test]
     fn names_and_kinds_are_inverse() {
@@ -58,13 +46,8 @@ mod tests {
             let name = EventName::parse(text).expect("a name");
             assert_ne!(kind_of(text), Kind::Custom);
             assert_eq!(name_of(kind_of(text), &name), text);
-            assert_eq!(name_for(kind_of(text), &name, Version::V07), Some(text));
-            let legacy = (text == "file.uploaded").then_some(text);
-            assert_eq!(name_for(kind_of(text), &name, Version::V06), legacy);
-            assert_eq!(name_for(kind_of(text), &name, Version::V05), legacy);
+            let meant = names::meaning(text, None);
+            assert_eq!(meant, Some((kind_of(text), Dialect::Uploadcare)), "the tables agree");
         }
-        let custom = EventName::parse("order.paid").expect("a name");
-        assert_eq!(name_for(Kind::Custom, &custom, Version::V07), Some("order.paid"));
-        assert_eq!(name_for(Kind::Custom, &custom, Version::V06), None);
     }
 }

@@ -6,7 +6,8 @@
 pub mod auth;
 pub mod decode;
 pub mod encode;
+pub mod file;
 pub mod headers;
 pub mod kinds;
-pub(in crate::dialect) mod own_fields;
+pub mod own_fields;
 pub mod payload;

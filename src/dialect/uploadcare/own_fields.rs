@@ -1,4 +1,4 @@
-//! The fields of a webhook that are ours: extra headers and limits.
+//! The fields of a webhook that are ours: extra headers, limits, and choices of some formats.
 //!
 //! Owns their validation. Must never let a webhook set a header that the daemon sets itself, or
 //! one that would frame the request anew.
@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 
 use crate::dialect::body::{Field, clip};
 use crate::model::json::Json;
-use crate::model::webhook::{HEADER_BYTES_MAX, HEADERS_MAX};
+use crate::model::webhook::{FileDelete, HEADER_BYTES_MAX, HEADERS_MAX, SignatureStyle};
 
+/// What `version` says of webhooks whose format has one version.
+pub const OTHER_VERSION: &str = "1";
 /// Highest `rate_per_second` of a webhook.
 pub const RATE_PER_SECOND_MAX: u32 = 100_000;
 /// Highest `burst` of a webhook.
@@ -39,7 +41,7 @@ const DENIED: [&str; 17] = [
 const DENIED_PREFIXES: [&str; 3] = ["webhook-", "postrider-", "x-uc-"];
 
 /// Reads `headers`: an object of strings.
-pub(in crate::dialect) fn headers(field: &Field) -> Result<Vec<(String, String)>, String> {
+pub fn headers(field: &Field) -> Result<Vec<(String, String)>, String> {
     let json = field.to_json().map_err(|e| format!("Expected a JSON object of strings: {e}."))?;
     let Json::Object(fields) = json else {
         return Err(format!("Expected an object of strings, not {}.", json.kind()));
@@ -69,11 +71,52 @@ pub(in crate::dialect) fn headers(field: &Field) -> Result<Vec<(String, String)>
 }
 
 /// Reads a limit: a whole number from 1 to `max`.
-pub(in crate::dialect) fn limit(field: &Field, max: u32) -> Result<u32, String> {
+pub fn limit(field: &Field, max: u32) -> Result<u32, String> {
     field
         .as_u32()
         .filter(|number| (1..=max).contains(number))
         .ok_or_else(|| format!("\"{}\" is not a whole number from 1 to {max}.", field.shown()))
+}
+
+/// The word for a style in `signature_style`.
+#[must_use]
+pub fn style_name(style: SignatureStyle) -> &'static str {
+    match style {
+        SignatureStyle::V1 => "v1",
+        SignatureStyle::Bare => "bare",
+    }
+}
+
+/// The word for a choice in `file_delete`.
+#[must_use]
+pub fn file_delete_name(choice: FileDelete) -> &'static str {
+    match choice {
+        FileDelete::Object => "object",
+        FileDelete::Array => "array",
+    }
+}
+
+/// Reads `signature_style`.
+pub fn signature_style(field: &Field) -> Result<SignatureStyle, String> {
+    choice(field, &[SignatureStyle::V1, SignatureStyle::Bare].map(|one| (style_name(one), one)))
+}
+
+/// Reads `file_delete`.
+pub fn file_delete(field: &Field) -> Result<FileDelete, String> {
+    choice(field, &[FileDelete::Object, FileDelete::Array].map(|one| (file_delete_name(one), one)))
+}
+
+/// Reads `include_secret`.
+pub fn include_secret(field: &Field) -> Result<bool, String> {
+    field.as_bool().ok_or_else(|| "Must be a valid boolean.".to_owned())
+}
+
+fn choice<T: Copy>(field: &Field, known: &[(&str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| field.as_text() == Some(name));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        format!("\"{}\" is not a valid choice. Known: {}.", clip(&field.shown()), names.join(", "))
+    })
 }
 
 fn name_is_allowed(name: &str) -> Result<(), String> {
@@ -136,6 +179,21 @@ mod tests {
             let error = read(&format!("{{\"{name}\":\"a\"}}")).expect_err(name);
             assert_eq!(error, format!("\"{name}\" is set by the daemon."));
         }
+    }
+
+    #[test]
+    fn choices() {
+        let text = |text: &str| Field::Text(text.to_owned());
+        for style in [SignatureStyle::V1, SignatureStyle::Bare] {
+            assert_eq!(signature_style(&text(style_name(style))), Ok(style));
+        }
+        for delete in [FileDelete::Object, FileDelete::Array] {
+            assert_eq!(file_delete(&text(file_delete_name(delete))), Ok(delete));
+        }
+        let wrong = "\"V1\" is not a valid choice. Known: v1, bare.";
+        assert_eq!(signature_style(&text("V1")), Err(wrong.to_owned()));
+        assert_eq!(include_secret(&text("true")), Ok(true));
+        assert!(include_secret(&text("yes")).is_err());
     }
 
     #[test]

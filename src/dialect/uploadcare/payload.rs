@@ -7,13 +7,12 @@
 //! Rendering has two steps, because one event goes to many webhooks: what they share is rendered
 //! once for each version, the rest for each webhook.
 
-use thiserror::Error;
-
-use super::kinds;
+use super::file::{self, content_info};
 use crate::dialect::object::Object;
-use crate::model::event::Event;
-use crate::model::json::{Json, JsonError};
-use crate::model::webhook::{Version, Webhook};
+use crate::dialect::{RenderError, mapping, names};
+use crate::model::event::{Dialect, Event};
+use crate::model::json::Json;
+use crate::model::webhook::{Format, Version, Webhook};
 
 const INITIATOR_DEFAULT: &[u8] =
     br#"{"type":"api","detail":{"request_id":null,"addon_name":null}}"#;
@@ -53,14 +52,6 @@ pub struct Shared {
     after_hook: Vec<u8>,
 }
 
-/// Why a stored event can't be rendered.
-#[derive(Debug, Error)]
-pub enum RenderError {
-    /// What is stored is no JSON object any more.
-    #[error("the stored data is not readable: {0}")]
-    Data(JsonError),
-}
-
 impl Shared {
     /// About the bytes that it holds, for a cache's limit.
     #[must_use]
@@ -73,10 +64,17 @@ impl Shared {
 /// webhook's version changed meanwhile) is rendered all the same, under its own name.
 pub fn shared(event: &Event, version: Version) -> Result<Shared, RenderError> {
     // Parsing a large payload is only worth it where something has to be picked from it.
-    let picks = version != Version::V07 || event.file.is_none();
-    let data =
+    let own = matches!(event.dialect, Dialect::Uploadcare | Dialect::Custom);
+    let picks = !own || version != Version::V07 || event.file.is_none();
+    let published =
         if picks { Json::reread(&event.data).map_err(RenderError::Data)? } else { Json::Null };
-    let file = event.file.as_deref().or(data.get("original_file_url").and_then(Json::as_str));
+    let mapped = if own { None } else { mapping::file(event, &published) };
+    let mapped = mapped.map(|mapped| file::write(&mapped));
+    let data = match &mapped {
+        Some(mapped) => Json::reread(mapped).map_err(RenderError::Data)?,
+        None => published,
+    };
+    let url = event.file.as_deref().or(data.get("original_file_url").and_then(Json::as_str));
     let before_hook = match version {
         Version::V07 => {
             let initiator = event.initiator.as_deref().unwrap_or(INITIATOR_DEFAULT);
@@ -85,18 +83,20 @@ pub fn shared(event: &Event, version: Version) -> Result<Shared, RenderError> {
         Version::V06 | Version::V05 => b"{".to_vec(),
     };
     let parts = match version {
-        Version::V07 => Object::new().raw("data", &event.data),
+        Version::V07 => Object::new().raw("data", mapped.as_ref().unwrap_or(&event.data)),
         Version::V06 => Object::new().raw("data", &data_v06(&data)),
         Version::V05 => Object::new().raw("data", &data_v05(&data)),
     }
-    .text_or_null("file", file);
+    .text_or_null("file", url);
     let parts = match (&event.previous_values, version) {
-        (Some(values), Version::V07) => parts.raw("previous_values", values),
+        (Some(values), Version::V07) if own => parts.raw("previous_values", values),
         _ => parts,
     };
     let mut after_hook = parts.end();
     after_hook[0] = b',';
-    let name = kinds::name_of(event.kind, &event.name).to_owned();
+    // 0.5 and 0.6 call an event that they do not carry what 0.7 calls it.
+    let name = names::name_for(Format::Uploadcare(Version::V07), event.kind, &event.name);
+    let name = name.unwrap_or(event.name.as_str()).to_owned();
     Ok(Shared { version, event: name, before_hook, after_hook })
 }
 
@@ -172,12 +172,6 @@ fn data_v05(data: &Json) -> Vec<u8> {
 fn is_stored(data: &Json) -> bool {
     *or_null(data, "datetime_stored") != Json::Null
         || *or_null(data, "is_stored") == Json::Bool(true)
-}
-
-/// `content_info.image`, or the key that it had before 0.7 where a publisher still writes that.
-fn content_info<'a>(data: &'a Json, part: &str, before: &str) -> &'a Json {
-    let moved = data.get("content_info").and_then(|info| info.get(part));
-    moved.filter(|info| **info != Json::Null).unwrap_or_else(|| or_null(data, before))
 }
 
 fn or_null<'a>(data: &'a Json, key: &str) -> &'a Json {

@@ -21,6 +21,25 @@ fn refusal(result: Result<Published, PublishError>) -> (u16, String) {
 }
 
 #[test]
+fn data_of_a_typed_dialect() {
+    let row = r#"{"id":"f","file_size":"10"}"#;
+    let wrong = r#"Expected a whole number (int64, exact in JavaScript), not \"10\"."#;
+    let event = format!(r#"{{"event":"FILE_UPLOAD","data":{row}}}"#);
+    let (status, body) = refusal(publish(JSON, &event));
+    assert_eq!((status, body), (400, format!(r#"{{"data.file_size":["{wrong}"]}}"#)));
+    let (status, body) = refusal(publish(JSON, &format!("[{event}]")));
+    assert_eq!(
+        (status, body),
+        (400, format!(r#"{{"detail":"events[0].data.file_size: {wrong}"}}"#))
+    );
+    let custom = format!(r#"{{"event":"FILE_UPLOAD","dialect":"custom","data":{row}}}"#);
+    assert!(publish(JSON, &custom).is_ok());
+    let (_, body) = refusal(publish(JSON, r#"{"event":"group.created","data":{"id":7}}"#));
+    let want = r#"{"data.id":["Expected a string that is not empty, not a number."]}"#;
+    assert_eq!(body, want);
+}
+
+#[test]
 fn every_form_of_one_event() {
     let json = r#"{"event":"file.info_updated","dialect":"uploadcare",
         "data":{"b":1.0,"a":"\u00e9","7":[]},"file":"https://a/b","initiator":{"type":"api"},
@@ -77,15 +96,15 @@ fn refusals_name_index_field_and_value() {
         (JSON, r#"{"event":"a","data":{},"file":1}"#.to_owned(), 400, r#"{"file":["Expected"#),
         (
             JSON,
-            r#"{"event":"a","data":{},"dialect":"lancer"}"#.to_owned(),
+            r#"{"event":"a","data":{},"dialect":"rss"}"#.to_owned(),
             400,
-            r#"{"dialect":["\"lancer\" is not a known"#,
+            r#"{"dialect":["\"rss\" is not a known"#,
         ),
         (
             JSON,
             r#"{"event":"a","data":{},"dialect":"uploadcare"}"#.to_owned(),
             400,
-            r#"{"event":["\"a\" is not one of Uploadcare's events."]}"#,
+            r#"{"event":["\"a\" is not one of that dialect's events."]}"#,
         ),
         (
             JSON,

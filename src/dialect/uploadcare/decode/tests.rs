@@ -8,7 +8,7 @@ use super::*;
 use crate::dialect::uploadcare::encode;
 use crate::model::ids::{ProjectId, WebhookId};
 use crate::model::time::Wall;
-use crate::model::webhook::WebhookState;
+use crate::model::webhook::{FileDelete, SignatureStyle, WebhookState};
 
 const V05: View = View::Vendor(Version::V05);
 const V06: View = View::Vendor(Version::V06);
@@ -90,6 +90,97 @@ fn our_own_fields() {
 }
 
 #[test]
+fn every_format_and_its_choices() {
+    for (format, event, view, want) in [
+        ("jsonapi", "file.created", View::Own, Format::JsonApi),
+        ("lancer", "FILE_UPLOAD", View::Own, Format::Lancer),
+        ("lancer", "SESSION_CANCELLED", V07, Format::Lancer),
+        ("standard", "session.created", View::Own, Format::Standard),
+        ("cloudevents", "order.paid", View::Legacy, Format::CloudEvents),
+        ("uploadcare", "file.stored", View::Own, Format::Uploadcare(Version::V07)),
+        ("uploadcare", "file.uploaded", V06, Format::Uploadcare(Version::V06)),
+        ("", "file.uploaded", V05, Format::Uploadcare(Version::V05)),
+    ] {
+        let body = format!("target_url=http://a/&event={event}&format={format}");
+        let draft = create(&form(&body), view).expect(&body);
+        assert_eq!(draft.format, want);
+        assert_eq!(draft.options, FormatOptions::default());
+    }
+    let text = r#"{"target_url":"http://a/","event":"FILE_DELETE","format":"lancer","version":"1",
+        "signature_style":"bare","include_secret":true,"file_delete":"array"}"#;
+    let draft = create(&json(text), View::Own).expect("accepted");
+    let all = FormatOptions {
+        signature_style: SignatureStyle::Bare,
+        include_secret: true,
+        file_delete: FileDelete::Array,
+    };
+    assert_eq!(draft.options, all);
+    let base = "target_url=http://a/";
+    for (fields, want) in [
+        (
+            "event=file.uploaded&format=lancer",
+            r#"{"event":["\"file.uploaded\" is not a valid choice. It is no event of format lancer."]}"#,
+        ),
+        (
+            "event=order.paid&format=lancer",
+            r#"{"event":["\"order.paid\" is not a valid choice. It is no event of format lancer."]}"#,
+        ),
+        (
+            "event=file.uploaded&format=jsonapi",
+            r#"{"event":["\"file.uploaded\" is not a valid choice. It is no event of format jsonapi."]}"#,
+        ),
+        ("event=FILE_UPLOAD", r#"{"event":["\"FILE_UPLOAD\" is not a valid choice."]}"#),
+        (
+            "event=FILE_UPLOAD&format=lancer&version=0.7",
+            r#"{"version":["\"0.7\" is not a valid choice. Webhooks of format lancer have version 1."]}"#,
+        ),
+        ("event=file.uploaded&version=1", r#"{"version":["\"1\" is not a valid choice."]}"#),
+        (
+            "event=file.uploaded&file_delete=all",
+            r#"{"file_delete":["\"all\" is not a valid choice. Known: object, array."]}"#,
+        ),
+        (
+            "event=file.uploaded&include_secret=maybe",
+            r#"{"include_secret":["Must be a valid boolean."]}"#,
+        ),
+    ] {
+        assert_eq!(refusal(create(&form(&format!("{base}&{fields}")), View::Own)), want);
+    }
+}
+
+#[test]
+fn updates_of_format_and_choices() {
+    let mut hook = webhook(Version::V07);
+    hook.options.file_delete = FileDelete::Array;
+    let lost = refusal(update(&form("format=lancer"), View::Own, &hook));
+    let want = r#"{"event":["\"file.uploaded\" is not a valid choice. It is no event of format lancer."]}"#;
+    assert_eq!(lost, want);
+    let both = update(&form("format=lancer&event=FILE_DELETE"), View::Own, &hook).expect("both");
+    assert_eq!(both.format, Some(Format::Lancer));
+    assert_eq!(both.options, None);
+    assert!(update(&form("format=standard"), View::Own, &hook).is_ok(), "the name is in both");
+    let patch = update(&form("signature_style=bare"), View::Own, &hook).expect("one choice");
+    let options = FormatOptions { signature_style: SignatureStyle::Bare, ..hook.options };
+    assert_eq!(patch.options, Some(options), "the others stay");
+    let cleared = update(&json(r#"{"file_delete":null}"#), View::Own, &hook).expect("null");
+    assert_eq!(cleared.options, Some(FormatOptions::default()));
+    // What was read may be sent back whole, in every format.
+    for (format, events) in [
+        (Format::Uploadcare(Version::V06), vec!["file.uploaded"]),
+        (Format::JsonApi, vec!["file.updated", "group.created"]),
+        (Format::Lancer, vec!["SESSION_CREATED"]),
+        (Format::CloudEvents, vec!["order.paid"]),
+    ] {
+        hook.format = format;
+        hook.events = events.iter().map(|name| EventName::parse(name).expect("a name")).collect();
+        let read = Fields::from_json(&encode::webhook(&hook, View::Own)).expect("JSON");
+        let mut same = hook.clone();
+        update(&read, View::Own, &hook).expect("accepted").apply(&mut same);
+        assert_eq!(same, hook);
+    }
+}
+
+#[test]
 fn refusals_of_create() {
     let long_url = format!("http://a/{}", "x".repeat(247));
     let secret_33 = "s".repeat(33);
@@ -140,9 +231,9 @@ fn refusals_of_create() {
             r#"{"version":["\"0.8\" is not a valid choice."]}"#,
         ),
         (
-            "target_url=http://a/&event=file.uploaded&format=lancer&burst=0".to_owned(),
+            "target_url=http://a/&event=file.uploaded&format=rss&burst=0".to_owned(),
             View::Own,
-            r#"{"format":["\"lancer\" is not a valid choice. Known formats: uploadcare."],"burst":["\"0\" is not a whole number from 1 to 100000."]}"#,
+            r#"{"format":["\"rss\" is not a valid choice. Known formats: uploadcare, jsonapi, lancer, standard, cloudevents."],"burst":["\"0\" is not a whole number from 1 to 100000."]}"#,
         ),
         (
             "target_url=http://a/&event=file.uploaded&headers={\"Host\":\"b\"}".to_owned(),
@@ -231,8 +322,8 @@ fn unsubscribes_by_exact_text() {
 
 proptest! {
     #[test]
-    fn never_panics(values in proptest::collection::vec("(null|true|-1|1e9|\"\"|\"file\\.stored\"|\"http://a/\"|\\[\\]|\\{\"a\":1\\}|\"\\\\u0000\")", 9)) {
-        let names = ["target_url", "event", "is_active", "signing_secret", "version", "format", "headers", "burst", "in_flight"];
+    fn never_panics(values in proptest::collection::vec("(null|true|-1|1e9|\"lancer\"|\"\"|\"file\\.stored\"|\"http://a/\"|\\[\\]|\\{\"a\":1\\}|\"\\\\u0000\")", 12)) {
+        let names = ["target_url", "event", "is_active", "signing_secret", "version", "format", "headers", "burst", "in_flight", "signature_style", "include_secret", "file_delete"];
         let pairs: Vec<String> = names.iter().zip(&values).map(|(n, v)| format!("\"{n}\":{v}")).collect();
         let fields = json(&format!("{{{}}}", pairs.join(",")));
         for view in [V05, V06, V07, View::Legacy, View::Own] {
