@@ -35,7 +35,7 @@ pub enum Route {
     Send,
     /// `/in/{source}/`, where a token may follow.
     In(Source),
-    /// `/api/v1/projects/{project}/webhooks/incoming`: Uploadcare's source by another name.
+    /// `/api/v1/projects/{id or public key}/webhooks/incoming`: Uploadcare's source by another name.
     Incoming(String),
     /// `/tokens/`: intake tokens.
     Tokens,

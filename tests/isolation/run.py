@@ -39,20 +39,18 @@ PATHS = {
     "/webhooks/{id}/{action}/": ["/webhooks/{id}/%s/" % a for a in ("test", "pause", "resume")],
     "/webhooks/{something else}/": None,
     "/events/": None,
+    "/send/": None,
+    "/in/{source}/": None,
+    "/tokens/": None,
+    "/tokens/{id}/": None,
     "/project/": None,
     "/projects/": ["/projects/"],
     "/projects/{id or public key}/…": [
         "/projects/{project}/", "/projects/{project}/webhooks/", "/projects/{project}/webhooks/{id}/",
         "/projects/{project}/webhooks/{id}/test/", "/projects/{project}/webhooks/unsubscribe/",
-        "/projects/{project}/events/", "/projects/{project}/project/",
-        "/projects/{project}/send/", "/projects/{project}/in/s3/", "/projects/{project}/tokens/"],
-    # Whose events these bring in is what the key or token says: there is no other project to name.
-    "/send/": None,
-    "/in/{source}/": None,
-    # Tokens are numbered within the project of the key.
-    "/tokens/": None,
-    "/tokens/{id}/": None,
-    "/api/v1/projects/{project}/webhooks/incoming": [
+        "/projects/{project}/events/", "/projects/{project}/project/", "/projects/{project}/send/",
+        "/projects/{project}/in/tusd/", "/projects/{project}/tokens/", "/projects/{project}/tokens/1/"],
+    "/api/v1/projects/{id or public key}/webhooks/incoming": [
         "/api/v1/projects/{project}/webhooks/incoming"],
     "/api/v1/projects/{id or public key}/webhooks": [
         "/api/v1/projects/{project}/webhooks", "/api/v1/projects/{project}/webhooks.json"],
