@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::native::NewEvent;
-use super::read::{malformed, text};
+use super::read::{malformed, text, typed};
 use super::{Context, Head, Intake, Key, Occurrence, Refusal, Reply, Said, plain_reply};
 use crate::dialect::names;
 use crate::dialect::object::Object;
@@ -113,6 +113,7 @@ fn occurrence(event: Attributes<'_>) -> Result<Occurrence, Refusal> {
     let (id, source, r#type) = (required("id")?, required("source")?, required("type")?);
     let (name, kind, dialect) = meaning(&r#type)
         .ok_or_else(|| malformed(format!("{place}type: it has to have at most 128 characters.")))?;
+    typed(kind, dialect, &data, &format!("{place}data"))?;
     let occurred_at = match get("time") {
         None => None,
         Some(time) => Some(parse_rfc3339(&time).ok_or_else(|| {

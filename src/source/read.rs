@@ -4,6 +4,8 @@
 //! data that is passed on as it is: that has to survive JavaScript (`Json::parse`).
 
 use super::Refusal;
+use crate::dialect::{self, Mismatch};
+use crate::model::event::{Dialect, Kind};
 use crate::model::json::Json;
 
 /// Largest integer that a double holds, and every one below it.
@@ -22,6 +24,12 @@ pub(super) fn object(body: &[u8]) -> Result<Json, Refusal> {
 
 pub(super) fn malformed(text: impl Into<String>) -> Refusal {
     Refusal::Malformed(text.into())
+}
+
+/// Whether data that is passed on has the types of its dialect, as on publish.
+pub(super) fn typed(kind: Kind, dialect: Dialect, data: &Json, place: &str) -> Result<(), Refusal> {
+    dialect::check_data(kind, dialect, data)
+        .map_err(|Mismatch { field, problem }| malformed(format!("{place}.{field}: {problem}")))
 }
 
 /// The value at a path of keys.

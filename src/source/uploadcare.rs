@@ -28,6 +28,7 @@ pub fn translate(head: &Head, body: &[u8], context: &Context<'_>) -> Result<Inta
     };
     let object = |key: &str| json.get(key).filter(|value| matches!(value, Json::Object(_)));
     let data = object("data").ok_or_else(|| malformed("data: an object is required."))?;
+    read::typed(kind, dialect, data, "data")?;
     let file = read::text(&json, &["file"]).filter(|url| url.len() <= FILE_URL_BYTES_MAX);
     // Whoever numbers its deliveries, as Standard Webhooks asks, is believed.
     let key = match head.get("webhook-id") {

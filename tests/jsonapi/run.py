@@ -136,7 +136,7 @@ def lifecycle(report, api):
     report.equal("delete answers 200 and what is gone", (answer.status, answer.json()["data"]["id"]),
                  (200, made["id"]))
     for method in ("GET", "PUT", "PATCH", "DELETE"):
-        for name in (made["id"], number, "wh-nothing", "0", "-1"):
+        for name in (made["id"], number, "wh-nothing", "0", "-1", "incoming"):
             answer = api.call(method, "/" + name, {} if method[0] == "P" else None)
             report.equal("%s what is not there" % method, (answer.status, answer.json()),
                          (404, {"errors": ["Webhook not found"]}))

@@ -3,6 +3,7 @@
 //! Owns the proofs that need days to pass. Must never read a clock or open a socket: the world's
 //! time is a number, and its targets are a table.
 
+mod intake;
 mod world;
 
 use std::collections::BTreeMap;

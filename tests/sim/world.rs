@@ -24,7 +24,7 @@ use postrider::model::ids::{ProjectId, Seq, WebhookId};
 use postrider::model::project::ProjectSettings;
 use postrider::model::secret::Secret;
 use postrider::model::target::{Origin, TargetUrl};
-use postrider::model::time::{DAY_MS, Mono, Now, Wall};
+use postrider::model::time::{DAY_MS, Mono, Now, SECOND_MS, Wall};
 use postrider::model::webhook::{Format, Limits, Version, Webhook};
 use postrider::net::Response;
 use postrider::source::native::NewEvent;
@@ -107,19 +107,29 @@ impl World {
             log: Vec::new(),
             settings,
             seed,
-            project: ProjectId::new(1).expect("an id"),
+            project: World::project_id(),
             answers: mpsc::channel(),
             asked: 0,
         };
-        let project = ProjectDraft {
-            id: Some(world.project),
-            name: "sim".to_owned(),
+        let project = World::project_draft("sim");
+        world.command(Command::PutProject(project)).expect("a project");
+        world
+    }
+
+    /// The project's id.
+    pub fn project_id() -> ProjectId {
+        ProjectId::new(1).expect("an id")
+    }
+
+    /// The project under some name.
+    pub fn project_draft(name: &str) -> ProjectDraft {
+        ProjectDraft {
+            id: Some(World::project_id()),
+            name: name.to_owned(),
             public_key: "pub".to_owned(),
             secret_keys: vec![Secret::new("sec".to_owned())],
             settings: ProjectSettings::default(),
-        };
-        world.command(Command::PutProject(project)).expect("a project");
-        world
+        }
     }
 
     pub fn target_limits(origin: &str, limits: TargetLimits) -> Settings {
@@ -138,18 +148,18 @@ impl World {
 
     /// A webhook for `file.uploaded` at `http://{host}/{path}`.
     pub fn webhook(&mut self, host: &str, path: &str, limits: Limits) -> WebhookId {
-        let draft = WebhookDraft {
-            target_url: TargetUrl::parse(&format!("http://{host}/{path}")).expect("a URL"),
-            events: vec![EventName::parse("file.uploaded").expect("a name")],
-            options: Default::default(),
-            format: Format::Uploadcare(Version::V07),
-            is_active: true,
-            secret: None,
-            headers: Vec::new(),
-            limits,
-        };
+        let draft = draft(host, path, limits);
         let command = Command::CreateWebhook { project: self.project, draft, listener: None };
         match self.command(command) {
+            Ok(Answer::Webhook(webhook)) => webhook.id,
+            other => panic!("no webhook: {other:?}"),
+        }
+    }
+
+    /// The hidden webhook of a target of `/send/`.
+    pub fn hidden(&mut self, host: &str) -> WebhookId {
+        let draft = draft(host, "", Limits::default());
+        match self.command(Command::CreateHidden { project: self.project, draft }) {
             Ok(Answer::Webhook(webhook)) => webhook.id,
             other => panic!("no webhook: {other:?}"),
         }
@@ -162,6 +172,32 @@ impl World {
     pub fn update(&mut self, id: WebhookId, patch: WebhookPatch) {
         let command = Command::UpdateWebhook { project: self.project, id, patch };
         self.command(command).expect("updates");
+    }
+
+    /// Hands out several commands before any of them is on disk, and waits for all.
+    pub fn commands_at_once(&mut self, commands: Vec<Command>) {
+        let mut answers = Vec::new();
+        for command in commands {
+            let (reply, answer) = oneshot::channel();
+            self.tell(Message::Command { command, reply });
+            answers.push(answer);
+        }
+        self.run_for(SECOND_MS);
+        for mut answer in answers {
+            answer.try_recv().expect("an answer").expect("done");
+        }
+    }
+
+    /// The tokens of the project: their names.
+    pub fn tokens(&self) -> Vec<String> {
+        let catalog = self.core.catalog();
+        let catalog = catalog.read().expect("not poisoned");
+        let project = catalog.project(self.project).expect("the project");
+        for token in &project.intake_tokens {
+            let found = catalog.intake_token(&token.hash).map(|(_, found)| found);
+            assert_eq!(found, Some(token));
+        }
+        project.intake_tokens.iter().map(|token| token.name.clone()).collect()
     }
 
     /// Carries a command out, letting as much time pass as the disk takes.
@@ -184,25 +220,16 @@ impl World {
 
     /// Publishes events in one request.
     pub fn publish_many(&mut self, events: usize) -> Result<Accepted, SubmitError> {
-        let event = NewEvent {
-            kind: Kind::FileUploaded,
-            dialect: Dialect::Uploadcare,
-            name: EventName::parse("file.uploaded").expect("a name"),
-            data: b"{\"uuid\":\"x\"}".to_vec(),
-            file: None,
-            initiator: None,
-            previous_values: None,
-            occurred_at: None,
-            idempotency_key: None,
-        };
-        let submission = Submission {
-            project: self.project,
-            events: vec![event; events],
-            idempotency: None,
-            once: Vec::new(),
-            to: None,
-            source: Source::Native,
-        };
+        self.submit(Submission::new(self.project, vec![event(); events], Source::Native))
+    }
+
+    /// Sends one event to a hidden webhook alone.
+    pub fn send(&mut self, to: WebhookId) -> Result<Accepted, SubmitError> {
+        let submission = Submission::new(self.project, vec![event()], Source::Send);
+        self.submit(Submission { to: Some(to), ..submission })
+    }
+
+    fn submit(&mut self, submission: Submission) -> Result<Accepted, SubmitError> {
         let (reply, mut answer) = oneshot::channel();
         self.tell(Message::Submit { submission, reply });
         loop {
@@ -370,5 +397,32 @@ impl World {
             },
         };
         self.later(took_ms, Message::Ended(Box::new(end)));
+    }
+}
+
+fn draft(host: &str, path: &str, limits: Limits) -> WebhookDraft {
+    WebhookDraft {
+        target_url: TargetUrl::parse(&format!("http://{host}/{path}")).expect("a URL"),
+        events: vec![EventName::parse("file.uploaded").expect("a name")],
+        options: Default::default(),
+        format: Format::Uploadcare(Version::V07),
+        is_active: true,
+        secret: None,
+        headers: Vec::new(),
+        limits,
+    }
+}
+
+fn event() -> NewEvent {
+    NewEvent {
+        kind: Kind::FileUploaded,
+        dialect: Dialect::Uploadcare,
+        name: EventName::parse("file.uploaded").expect("a name"),
+        data: b"{\"uuid\":\"x\"}".to_vec(),
+        file: None,
+        initiator: None,
+        previous_values: None,
+        occurred_at: None,
+        idempotency_key: None,
     }
 }

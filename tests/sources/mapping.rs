@@ -274,9 +274,9 @@ fn uploadcare_signatures() {
             .translate(Source::Uploadcare, UPLOADCARE)
     };
     assert!(matches!(signed(format!("v1={right}")), Ok(Intake::Events(_))));
-    for bad in
-        [right.to_owned(), format!("v1={}", "0".repeat(64)), String::new(), format!("v2={right}")]
-    {
+    // JSON:API projects send the digits alone.
+    assert!(matches!(signed(right.to_owned()), Ok(Intake::Events(_))));
+    for bad in [format!("v1={}", "0".repeat(64)), String::new(), format!("v2={right}")] {
         assert_eq!(signed(bad).expect_err("wrong").status(), 401);
     }
     let unsigned = Setup { secret: secret(), ..Setup::default() };

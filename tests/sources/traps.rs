@@ -255,9 +255,13 @@ fn cloudevents_data_of_any_kind() {
 #[test]
 fn cloudevents_types() {
     let structured = [("Content-Type", STRUCTURED)];
+    // Data has to have the types of its dialect, as on publish.
+    let row = with(CLOUDEVENTS, "\"data\":{", "\"data\":{\"id\":\"x\",");
+    let untyped = with(CLOUDEVENTS, "com.example.someevent", "dev.lancer.FILE_UPLOAD");
+    let error = ce(&structured, &untyped).expect_err("no id").to_string();
+    assert!(error.starts_with("data.id: "), "{error}");
     let named = |r#type: &str| {
-        let one =
-            ce_events(&structured, &with(CLOUDEVENTS, "com.example.someevent", r#type)).remove(0);
+        let one = ce_events(&structured, &with(&row, "com.example.someevent", r#type)).remove(0);
         (one.event.name.as_str().to_owned(), one.event.kind, one.event.dialect)
     };
     for (r#type, name, kind, dialect) in [
