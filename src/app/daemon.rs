@@ -30,7 +30,7 @@ use crate::logic::quota::Rate;
 use crate::net::{self, LOOKUPS_MAX, Net, NetConfig, NetError, SystemResolver};
 use crate::source::native::PublishLimits;
 use crate::store::Store;
-use crate::store::embedded::{Embedded, OpenError};
+use crate::store::embedded::{self, Embedded, OpenError};
 
 /// Clients whose requests are counted one by one.
 const CLIENT_KEYS_MAX: usize = 10_000;
@@ -115,7 +115,12 @@ impl Daemon {
     pub(crate) fn start(config: &Config, deliver: bool) -> Result<Daemon, StartError> {
         let directory = &config.store.path;
         let vault = keys::vault(directory, &config.store.encryption_keys)?;
-        let store = Arc::new(Embedded::open(directory, vault, config.store.cache_bytes)?);
+        let limits = embedded::Settings {
+            cache_bytes: config.store.cache_bytes,
+            journal_bytes_max: config.store.size_bytes_max as u64,
+            free_bytes_min: config.store.free_bytes_min as u64,
+        };
+        let store = Arc::new(Embedded::open(directory, vault, limits)?);
         let resolver = Arc::new(SystemResolver::new(LOOKUPS_MAX));
         let net = Arc::new(Net::new(net_config(config)?, resolver)?);
         let seam: Arc<dyn Store> = Arc::<Embedded>::clone(&store);

@@ -19,6 +19,7 @@ use crate::model::secret::Secret;
 use crate::model::time::Wall;
 use crate::model::webhook::{DisabledReason, WEBHOOKS_PER_PROJECT_MAX, Webhook, WebhookState};
 use crate::source::native::NewEvent;
+use crate::store::CommitError;
 
 /// What can be asked for. A project's commands name the project, and see nothing of another.
 #[derive(Clone, Debug)]
@@ -169,6 +170,9 @@ pub enum CommandError {
     /// There is no id left.
     #[error("no id is left")]
     NoId,
+    /// There is no room.
+    #[error("there is no room for it: the disk is full, or [store] size_max is reached")]
+    Full,
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(Arc<str>),
@@ -189,6 +193,15 @@ pub struct Change {
     pub closes: Vec<(WebhookId, Seq, Ending)>,
     /// A project as it will be.
     pub project: Option<Project>,
+}
+
+impl From<CommitError> for CommandError {
+    fn from(error: CommitError) -> CommandError {
+        match error {
+            CommitError::Full => CommandError::Full,
+            error => CommandError::Store(error.to_string().into()),
+        }
+    }
 }
 
 impl Change {

@@ -439,6 +439,7 @@ impl Core {
             After::Accept { reply, accepted, events, rows } => {
                 let result = result.map_err(|error| match error {
                     CommitError::Refused(_) => SubmitError::KeyTaken,
+                    CommitError::Full => SubmitError::Full,
                     error => SubmitError::Store(error.to_string().into()),
                 });
                 let accepted = result.map(|()| {
@@ -461,11 +462,7 @@ impl Core {
                 }
             }
             After::Token(reply) => {
-                let result = result.map(|()| Answer::Done);
-                answer(
-                    reply,
-                    result.map_err(|error| CommandError::Store(error.to_string().into())),
-                );
+                answer(reply, result.map(|()| Answer::Done).map_err(CommandError::from));
             }
             After::Change { reply, change } => self.changed(now, *change, result, reply),
         }
@@ -491,11 +488,13 @@ impl Core {
             Err(CommitError::Refused(i)) if i < change.expect.len() => {
                 Some(change.expect.swap_remove(i).1)
             }
-            Err(error) => Some(CommandError::Store(error.to_string().into())),
+            Err(error) => Some(CommandError::from(error)),
         };
         if let Some(error) = error {
             match reply {
                 Some(reply) => answer(reply, Err(error)),
+                // A later answer of the target says it again.
+                None if error == CommandError::Full => {}
                 // The engine's own change was overtaken: look again at what is there now.
                 None => self.disable_again(now, &change),
             }
@@ -668,11 +667,9 @@ impl Core {
 
     fn upkeep_done(&mut self, now: Now, result: Result<Upkeep, CommitError>) {
         self.upkeep_running = false;
+        self.upkeep_at = now.wall.plus(UPKEEP_INTERVAL_MS);
         match result {
-            Ok(done) => {
-                self.upkeep_soon |= done.more;
-                self.upkeep_at = now.wall.plus(UPKEEP_INTERVAL_MS);
-            }
+            Ok(done) => self.upkeep_soon |= done.more,
             Err(CommitError::Broken(why)) => self.broken = Some(why),
             Err(_) => {}
         }

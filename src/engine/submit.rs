@@ -123,6 +123,12 @@ pub enum SubmitError {
         "the request would become more than {DELIVERIES_PER_REQUEST_MAX} deliveries; send fewer events at once"
     )]
     TooManyDeliveries,
+    /// There is no room.
+    #[error(
+        "there is no room for it: the disk is full, or pending deliveries take all of [store] \
+         size_max. Nothing was accepted"
+    )]
+    Full,
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(Arc<str>),

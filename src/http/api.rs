@@ -129,6 +129,9 @@ pub(super) fn command_error(error: &CommandError, content_type: &'static str) ->
         CommandError::Draining | CommandError::Overtaken => {
             respond::unavailable(content_type, &error.to_string(), wait)
         }
+        CommandError::Full => {
+            respond::unavailable(content_type, &error.to_string(), RetryAfterSeconds(30))
+        }
         CommandError::Store(_) => {
             tracing::error!(%error, "A command could not be stored.");
             respond::unavailable(content_type, "The store can't be written.", wait)

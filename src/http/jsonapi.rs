@@ -229,7 +229,9 @@ impl Call {
             |text: &str| wait_for(StatusCode::SERVICE_UNAVAILABLE, self.content_type, text, wait);
         match error {
             CommandError::NotFound => errors(StatusCode::NOT_FOUND, self.content_type, NO_WEBHOOK),
-            CommandError::Draining | CommandError::Overtaken => unavailable(&error.to_string()),
+            CommandError::Draining | CommandError::Overtaken | CommandError::Full => {
+                unavailable(&error.to_string())
+            }
             CommandError::Store(_) => {
                 tracing::error!(%error, "A command could not be stored.");
                 unavailable("The store can't be written.")

@@ -84,12 +84,18 @@ pub(super) fn submit_error(error: &SubmitError) -> Response<Body> {
         }
         SubmitError::ProjectGone => respond::detail(StatusCode::NOT_FOUND, JSON, "Not found."),
         SubmitError::Draining => respond::unavailable(JSON, "The daemon is shutting down.", wait),
+        SubmitError::Full => {
+            respond::unavailable(JSON, &format!("{}.", sentence(error)), FULL_WAIT)
+        }
         SubmitError::Store(_) => {
             tracing::error!(%error, "Events could not be stored.");
             respond::unavailable(JSON, "The store can't be written. Nothing was accepted.", wait)
         }
     }
 }
+
+/// When to come again if there is no room: whoever can make some needs a while.
+const FULL_WAIT: RetryAfterSeconds = RetryAfterSeconds(30);
 
 /// An error's text as the start of a sentence.
 fn sentence(error: &SubmitError) -> String {

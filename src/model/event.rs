@@ -141,6 +141,7 @@ pub struct Event {
     /// Whose shape `data` has.
     pub dialect: Dialect,
     /// The payload, normalised JSON.
+    #[serde(with = "octets")]
     pub data: Vec<u8>,
     /// The file's URL.
     pub file: Option<String>,
@@ -164,5 +165,43 @@ impl Event {
     pub fn size_bytes(&self) -> usize {
         let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
         256 + self.data.len() + len(&self.initiator) + len(&self.previous_values)
+    }
+}
+
+/// Bytes as one piece: serde would take a vector of bytes one by one. The form is the same.
+mod octets {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        from.deserialize_byte_buf(Octets)
+    }
+
+    struct Octets;
+
+    impl<'de> Visitor<'de> for Octets {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u8>, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = seq.next_element()? {
+                bytes.push(byte);
+            }
+            Ok(bytes)
+        }
     }
 }

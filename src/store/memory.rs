@@ -133,6 +133,8 @@ impl Store for Memory {
             events: state.events.len() as u64,
             quarantined: 0,
             bytes: 0,
+            written_bytes: 0,
+            is_full: false,
         })
     }
 
@@ -261,7 +263,10 @@ impl State {
             !remove
         };
         self.finished.retain(|seq, _| take(*seq < oldest));
-        self.attempts.retain(|(seq, _), _| take(*seq < oldest));
+        // They go with their delivery, and count with it.
+        let waits: BTreeSet<Seq> = self.queues.values().map(|row| row.key.seq).collect();
+        let finished = &self.finished;
+        self.attempts.retain(|(seq, _), _| finished.contains_key(seq) || waits.contains(seq));
         self.events.retain(|seq, _| take(*seq < oldest && !wanted.contains(seq)));
         self.idempotency.retain(|_, record| take(record.at < keep_since));
         pruned

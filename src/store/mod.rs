@@ -12,6 +12,9 @@
 //!   [`SETTLE_DELAY_MS_MAX`](crate::logic::batch::SETTLE_DELAY_MS_MAX) of the call. A refused
 //!   batch is called back when what refused it is on disk itself.
 //! * After a commit failed, every later one fails: what is on disk is unknown until a reopen.
+//! * Without room, a batch is refused with `Full` and nothing of it is written; settlements wait
+//!   for room instead. Events are refused before the disk is quite full, so that settlements find
+//!   room.
 //! * Reads see every batch that was called back, and may see later ones.
 //! * [`Store::due`] is ordered by `(due, seq)` and leaves out rows of a closed lane.
 //! * A record that fails its checksum is never returned: it is set aside, counted and reported,
@@ -135,6 +138,10 @@ pub struct Stats {
     pub quarantined: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// Bytes that were written to files since the store was opened.
+    pub written_bytes: u64,
+    /// Whether events are refused for want of room.
+    pub is_full: bool,
 }
 
 /// Why a batch was not applied.
@@ -143,6 +150,9 @@ pub enum CommitError {
     /// This precondition (by its place in the batch) does not hold. Nothing was written.
     #[error("precondition {0} does not hold")]
     Refused(usize),
+    /// There is no room for it. Nothing was written; the store goes on, and it may be tried again.
+    #[error("the disk is full, or [store] size_max is reached by pending deliveries")]
+    Full,
     /// The store can't write. What is on disk of the batch is unknown.
     #[error("the store can't write: {0}")]
     Broken(Arc<str>),

@@ -19,9 +19,9 @@ use postrider::model::ids::Seq;
 use postrider::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use postrider::model::webhook::{DisabledReason, Limits, WebhookState};
 use postrider::store::Store;
-use postrider::store::embedded::Embedded;
 use postrider::store::embedded::journal::memory::Disk;
 use postrider::store::embedded::vault::{Key, Vault};
+use postrider::store::embedded::{Embedded, Settings};
 use postrider::store::memory::Memory;
 use world::{ATTEMPT_MS_MAX, Behaviour, Started, World, default_settings};
 
@@ -244,8 +244,9 @@ fn after_a_crash_the_table_goes_on() {
 
 fn embedded() -> Arc<dyn Store> {
     let vault = Vault::new(Key::new([1; 32]), Vec::new());
-    let backend = redb::backends::InMemoryBackend::new();
-    Arc::new(Embedded::open_on(backend, Disk::default(), vault).expect("opens"))
+    let backend = redb::backends::InMemoryBackend::new;
+    let settings = Settings::default();
+    Arc::new(Embedded::open_on(backend, Disk::default(), vault, settings).expect("opens"))
 }
 
 #[test]

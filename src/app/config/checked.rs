@@ -79,6 +79,10 @@ pub struct Store {
     pub encryption_keys: Vec<EncryptionKey>,
     /// How long finished events are kept.
     pub retention_ms: u64,
+    /// Payloads and attempts are trimmed to this.
+    pub size_bytes_max: usize,
+    /// With less room on the disk, events are refused.
+    pub free_bytes_min: usize,
 }
 
 /// HTTP out.
@@ -277,6 +281,8 @@ impl Config {
                 cache_bytes: 0,
                 encryption_keys: Vec::new(),
                 retention_ms: 0,
+                size_bytes_max: 0,
+                free_bytes_min: 0,
             },
             delivery: Delivery {
                 allow: Vec::new(),

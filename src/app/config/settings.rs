@@ -221,7 +221,7 @@ static SERVER: [Setting<Config>; 12] = [
     ),
 ];
 
-static STORE: [Setting<Config>; 4] = [
+static STORE: [Setting<Config>; 6] = [
     setting(
         "path",
         Kind::Path(|c, v| c.store.path = v),
@@ -249,6 +249,20 @@ static STORE: [Setting<Config>; 4] = [
         duration(MINUTE_MS, 3650 * DAY_MS, |c, v| c.store.retention_ms = v),
         "7d",
         "How long events are kept after their last delivery has finished.",
+    ),
+    setting(
+        "size_max",
+        size(64 * MIB, 65_536 * GIB, |c, v| c.store.size_bytes_max = v),
+        "2GiB",
+        "How much payloads and attempts may take on the disk; the index comes to about a tenth of \
+         it. Beyond this, the oldest finished events go, whatever their age. Pending deliveries \
+         always stay; if they alone take so much, new events get 503.",
+    ),
+    setting(
+        "free_min",
+        size(0, 1_024 * GIB, |c, v| c.store.free_bytes_min = v),
+        "256MiB",
+        "With less free room on the disk, new events get 503; what is pending is still delivered.",
     ),
 ];
 

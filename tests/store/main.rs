@@ -4,6 +4,8 @@
 //! the tests of what only a disk can do: reopen, lock, rot. Must never test one store alone where
 //! the contract speaks of all.
 
+mod room;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -20,9 +22,10 @@ use postrider::model::secret::Secret;
 use postrider::model::target::TargetUrl;
 use postrider::model::time::Wall;
 use postrider::model::webhook::{Format, Limits, Version, Webhook, WebhookState};
+use postrider::store::embedded::inline::Inline;
 use postrider::store::embedded::journal::memory::Disk;
 use postrider::store::embedded::vault::{Key, Vault};
-use postrider::store::embedded::{Embedded, FILE_NAME, OpenError};
+use postrider::store::embedded::{Embedded, FILE_NAME, JOURNAL_NAME, OpenError, Settings};
 use postrider::store::memory::Memory;
 use postrider::store::{CommitError, ReadError, Store, Upkeep};
 use proptest::prelude::*;
@@ -33,9 +36,13 @@ fn vault(first: u8, others: &[u8]) -> Vault {
     Vault::new(Key::new([first; 32]), others.iter().map(|byte| Key::new([*byte; 32])).collect())
 }
 
+fn settings() -> Settings {
+    Settings { cache_bytes: CACHE_BYTES, ..Settings::default() }
+}
+
 fn on_memory() -> Embedded {
-    Embedded::open_on(redb::backends::InMemoryBackend::new(), Disk::default(), vault(1, &[]))
-        .expect("opens")
+    let backend = redb::backends::InMemoryBackend::new;
+    Embedded::open_on(backend, Disk::default(), vault(1, &[]), settings()).expect("opens")
 }
 
 /// A directory that is removed when the test ends.
@@ -49,7 +56,7 @@ impl Scratch {
     }
 
     fn open(&self) -> Embedded {
-        Embedded::open(&self.0, vault(1, &[]), CACHE_BYTES).expect("opens")
+        Embedded::open(&self.0, vault(1, &[]), settings()).expect("opens")
     }
 }
 
@@ -159,6 +166,71 @@ fn attempt(number: u32) -> Attempt {
     }
 }
 
+/// A redb file in memory that outlives its database, as a disk does.
+#[derive(Clone, Debug)]
+struct Backend(Arc<redb::backends::InMemoryBackend>);
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+/// A store whose checkpoints and ends are steps of the history: a reader meets all its layers, and
+/// a start applies what the journal holds.
+struct Stepped {
+    inline: Option<Inline>,
+    backend: Backend,
+    disk: Disk,
+}
+
+impl Stepped {
+    fn new() -> Stepped {
+        let backend = Backend(Arc::new(redb::backends::InMemoryBackend::new()));
+        let mut stepped = Stepped { inline: None, backend, disk: Disk::default() };
+        stepped.reopen();
+        stepped
+    }
+
+    /// As after a kill: what is in memory is gone.
+    fn reopen(&mut self) {
+        self.inline = None;
+        let backend = self.backend.clone();
+        let make = move || backend.clone();
+        let opened = Inline::open_on(make, self.disk.clone(), vault(1, &[]), settings());
+        self.inline = Some(opened.expect("opens"));
+    }
+
+    fn store(&self) -> &Inline {
+        self.inline.as_ref().expect("is open")
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Freeze => self.store().begin_checkpoint().expect("begins"),
+            Step::Checkpoint => self.store().checkpoint().expect("writes"),
+            Step::Kill => self.reopen(),
+            _ => {}
+        }
+    }
+}
+
 /// One step of a generated history.
 #[derive(Clone, Debug)]
 enum Step {
@@ -170,6 +242,9 @@ enum Step {
     Close { lane: u32 },
     Idempotency { key: u128, at: u64 },
     Upkeep { keep_since: u64, rows_max: usize },
+    Freeze,
+    Checkpoint,
+    Kill,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -184,6 +259,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3u128, 1..40u64).prop_map(|(key, at)| Step::Idempotency { key, at }),
         1 => (0..50u64, 1..6usize)
             .prop_map(|(keep_since, rows_max)| Step::Upkeep { keep_since, rows_max }),
+        2 => Just(Step::Freeze),
+        1 => Just(Step::Checkpoint),
+        1 => Just(Step::Kill),
     ]
 }
 
@@ -290,7 +368,9 @@ impl History {
                 };
                 (vec![free], vec![Op::PutIdempotency(record)])
             }
-            Step::Upkeep { .. } => (Vec::new(), Vec::new()),
+            Step::Upkeep { .. } | Step::Freeze | Step::Checkpoint | Step::Kill => {
+                (Vec::new(), Vec::new())
+            }
         }
     }
 }
@@ -333,11 +413,19 @@ fn observe(store: &dyn Store, history: &History) -> String {
     out
 }
 
-fn run(store: &dyn Store, steps: &[Step]) -> String {
+/// Runs a history; `own` does what only this store knows, before each step.
+fn run<S>(
+    state: &mut S,
+    store: impl Fn(&S) -> &dyn Store,
+    own: impl Fn(&mut S, &Step),
+    steps: &[Step],
+) -> String {
     let mut history = History::default();
     let mut out = String::new();
-    commit(store, vec![Op::PutProject(project(1)), Op::PutOperatorToken([3; 32])]);
+    commit(store(state), vec![Op::PutProject(project(1)), Op::PutOperatorToken([3; 32])]);
     for step in steps {
+        own(state, step);
+        let store = store(state);
         if let Step::Upkeep { keep_since, rows_max } = step {
             // How much one step prunes of what is the store's own affair: run to the end.
             while upkeep(store, *keep_since, *rows_max).more {}
@@ -351,16 +439,19 @@ fn run(store: &dyn Store, steps: &[Step]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn embedded_is_like_memory(steps in proptest::collection::vec(step(), 1..40)) {
-        let want = run(&Memory::new(), &steps);
-        let got = run(&on_memory(), &steps);
-        for (want, got) in want.lines().zip(got.lines()) {
-            prop_assert_eq!(want, got);
+        let want = run(&mut Memory::new(), |store| store, |_, _| (), &steps);
+        let threaded = run(&mut on_memory(), |store| store, |_, _| (), &steps);
+        let stepped = run(&mut Stepped::new(), |own| own.store(), Stepped::step, &steps);
+        for got in [threaded, stepped] {
+            for (want, got) in want.lines().zip(got.lines()) {
+                prop_assert_eq!(want, got);
+            }
+            prop_assert_eq!(&want, &got);
         }
-        prop_assert_eq!(want, got);
     }
 }
 
@@ -413,7 +504,7 @@ fn everything_is_there_after_reopening() {
 fn two_on_one_directory_is_a_clear_error() {
     let scratch = Scratch::new("lock");
     let first = scratch.open();
-    let second = Embedded::open(&scratch.0, vault(1, &[]), CACHE_BYTES);
+    let second = Embedded::open(&scratch.0, vault(1, &[]), settings());
     assert!(matches!(second, Err(OpenError::Locked(path)) if path == scratch.0));
     drop(first);
     scratch.open();
@@ -440,7 +531,7 @@ fn the_directory_is_private_and_no_secret_is_in_clear() {
 #[test]
 fn keys_rotate_and_a_missing_key_stops_the_start() {
     let scratch = Scratch::new("rotate");
-    let open = |vault| Embedded::open(&scratch.0, vault, CACHE_BYTES);
+    let open = |vault| Embedded::open(&scratch.0, vault, settings());
     let store = open(vault(1, &[])).expect("opens");
     let hook = webhook(1, "file.uploaded", "http://a.example/", 1);
     commit(&store, vec![Op::PutProject(project(1)), Op::PutWebhook(hook.clone())]);
@@ -467,6 +558,7 @@ fn a_rotten_record_is_set_aside_and_stops_nothing() {
     commit(&store, ops);
     drop(store);
     flip(&scratch.0.join(FILE_NAME));
+    flip_payload(&scratch.0.join(JOURNAL_NAME), 5);
     let store = scratch.open();
     let lane = WebhookId::new(1).expect("an id");
     let page = store.due(lane, Queue::Fresh, None, 100).expect("reads");
@@ -474,16 +566,37 @@ fn a_rotten_record_is_set_aside_and_stops_nothing() {
     let damaged = (1..=20)
         .filter(|n| matches!(store.event(event(*n, *n).id.seq), Err(ReadError::Damaged { .. })))
         .count();
-    assert_eq!(damaged, 1);
+    assert_eq!(damaged, 2);
     // Any commit comes after the quarantine that the reads asked for.
     commit(&store, Vec::new());
     let stats = store.stats().expect("reads");
-    assert_eq!((stats.quarantined, stats.pending, stats.events), (2, 19, 19));
+    assert_eq!((stats.quarantined, stats.pending, stats.events), (3, 19, 18));
     let reported = store.finished(Seq(1_000_007)).expect("reads").expect("is reported");
     assert_eq!(reported.ending, Ending::Failed(FailedReason::Damaged));
 }
 
-/// Flips a bit in the row of delivery 7 and in the payload of event 13, through redb itself, so
+/// Flips a bit in the nth payload of the journal.
+fn flip_payload(folder: &Path, nth: usize) {
+    const CANARY: &[u8] = b"canary-payload";
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("is there")
+        .map(|entry| entry.expect("is readable").path())
+        .collect();
+    segments.sort();
+    for path in segments {
+        let mut bytes = std::fs::read(&path).expect("reads");
+        let is_canary = |part: &[u8]| part == CANARY;
+        let mut places =
+            (0..bytes.len()).filter(|at| bytes[*at..].get(..CANARY.len()).is_some_and(is_canary));
+        if let Some(at) = places.nth(nth - 1) {
+            bytes[at] ^= 2;
+            return std::fs::write(&path, bytes).expect("writes");
+        }
+    }
+    unreachable!("the journal has {nth} payloads");
+}
+
+/// Flips a bit in the row of delivery 7 and in the row of event 13, through redb itself, so
 /// that redb's own checksums hold and ours have to find it.
 fn flip(file: &Path) {
     use redb::{ReadableTable, TableDefinition};

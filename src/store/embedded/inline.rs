@@ -1,0 +1,185 @@
+//! The embedded store without a thread: each batch is applied where it is committed.
+//!
+//! Owns nothing but the lock around the writer. Must never be used by the daemon: it syncs on the
+//! caller's thread. A simulation drives it, and decides itself when checkpoints are made.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::StorageBackend;
+
+use super::count::{Counted, Written};
+use super::flush::Flusher;
+use super::journal::files::Files;
+use super::shared::Shared;
+use super::upkeep::Rotten;
+use super::vault::Vault;
+use super::writer::{Fate, WriteError, Writer};
+use super::{OpenError, Settings, check_format, open_backend, prepare_error};
+use crate::logic::batch::{Batch, IdempotencyRecord};
+use crate::model::attempt::Attempt;
+use crate::model::delivery::{Finished, Queue, QueueKey};
+use crate::model::event::Event;
+use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::time::Wall;
+use crate::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
+
+/// The store.
+pub struct Inline {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    written: Written,
+}
+
+struct State {
+    writer: Option<Writer>,
+    broken: Option<Arc<str>>,
+}
+
+impl Inline {
+    /// Opens or makes a store; see [`super::Embedded::open_on`].
+    pub fn open_on<B: StorageBackend>(
+        backend: impl Fn() -> B + Send + Sync + 'static,
+        files: impl Files,
+        vault: Vault,
+        settings: Settings,
+    ) -> Result<Inline, OpenError> {
+        let written = Written::default();
+        let files = Arc::new(Counted::new(files, &written));
+        let open = open_backend(backend, settings.cache_bytes, written.clone());
+        let shared = Shared::new(open, vault, files)
+            .map_err(|error| OpenError::Engine(Box::new(error.into())))?;
+        let shared = Arc::new(shared);
+        check_format(&shared)?;
+        let flusher = Flusher::Here(None);
+        let writer = Writer::recover(Arc::clone(&shared), settings.limits(), flusher)
+            .map_err(prepare_error)?;
+        let state = Mutex::new(State { writer: Some(writer), broken: None });
+        Ok(Inline { shared, state, written })
+    }
+
+    /// Begins a checkpoint; [`Inline::checkpoint`] makes it.
+    pub fn begin_checkpoint(&self) -> Result<(), CommitError> {
+        self.lock().write(|writer| {
+            writer.begin_checkpoint();
+            Ok(())
+        })
+    }
+
+    /// Makes a checkpoint, if there is anything to write.
+    pub fn checkpoint(&self) -> Result<(), CommitError> {
+        self.lock().write(|writer| {
+            writer.begin_checkpoint();
+            writer.wait_checkpoint()
+        })
+    }
+
+    /// Looks for room on the disk, and trims one step if the journal is too large.
+    pub fn look(&self) -> Result<(), CommitError> {
+        self.lock().write(|writer| {
+            writer.look_for_room()?;
+            if writer.can_trim() { writer.trim() } else { Ok(()) }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, rotten: Vec<Rotten>) {
+        if !rotten.is_empty() {
+            // A failure is remembered, and the next commit reports it.
+            let _ = self.lock().write(|writer| writer.quarantine(&rotten));
+        }
+    }
+}
+
+impl State {
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&mut Writer) -> Result<T, WriteError>,
+    ) -> Result<T, CommitError> {
+        if let Some(why) = &self.broken {
+            return Err(CommitError::Broken(Arc::clone(why)));
+        }
+        let Some(writer) = &mut self.writer else { return Err(CommitError::Closed) };
+        work(writer).map_err(|error| {
+            if error.is_full() {
+                return CommitError::Full;
+            }
+            let why: Arc<str> = error.to_string().into();
+            self.broken = Some(Arc::clone(&why));
+            CommitError::Broken(why)
+        })
+    }
+}
+
+impl Store for Inline {
+    fn commit(&self, batch: Batch, done: Done) {
+        let fates = self.lock().write(|writer| writer.apply(std::slice::from_ref(&batch)));
+        done(fates.and_then(|fates| match fates.first() {
+            Some(Fate::Refused(i)) => Err(CommitError::Refused(*i)),
+            Some(Fate::Full) => Err(CommitError::Full),
+            Some(Fate::Written) | None => Ok(()),
+        }));
+    }
+
+    fn upkeep(&self, keep_since: Wall, rows_max: usize, done: UpkeepDone) {
+        let result = self.lock().write(|writer| writer.upkeep(keep_since, rows_max));
+        done(result);
+    }
+
+    fn load(&self) -> Result<Loaded, ReadError> {
+        self.shared.load()
+    }
+
+    fn lanes(&self, queue: Queue) -> Result<Vec<WebhookId>, ReadError> {
+        self.shared.lanes(queue)
+    }
+
+    fn due(
+        &self,
+        webhook: WebhookId,
+        queue: Queue,
+        after: Option<QueueKey>,
+        rows_max: usize,
+    ) -> Result<Page, ReadError> {
+        let (page, rotten) = self.shared.due(webhook, queue, after, rows_max)?;
+        self.report(rotten);
+        Ok(page)
+    }
+
+    fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError> {
+        let event = self.shared.event(seq);
+        if let Err(ReadError::Damaged { .. }) = event {
+            self.report(vec![Rotten::Event(seq.0)]);
+        }
+        event
+    }
+
+    fn idempotency(
+        &self,
+        project: ProjectId,
+        key: u128,
+    ) -> Result<Option<IdempotencyRecord>, ReadError> {
+        self.shared.idempotency(project, key)
+    }
+
+    fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
+        self.shared.finished(seq)
+    }
+
+    fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
+        self.shared.attempts(seq)
+    }
+
+    fn stats(&self) -> Result<Stats, ReadError> {
+        let full = self.lock().writer.as_ref().is_some_and(Writer::is_full);
+        self.shared.stats(0, self.written.bytes(), full)
+    }
+
+    fn close(&self) {
+        // A failure is what the next start has to cope with anyway.
+        let _ = self.checkpoint();
+        self.lock().writer = None;
+    }
+}

@@ -1,0 +1,265 @@
+//! What was written since the last checkpoint, in memory.
+//!
+//! Owns the effects of the journal's tail, as the changes that redb still has to see. Must never
+//! do I/O, and never hold what cancels out: a delivery that is enqueued and delivered between two
+//! checkpoints leaves nothing behind but its end.
+//!
+//! There are at most two: the active one, which takes writes, and a frozen one, which a checkpoint
+//! is writing to redb. A reader asks the active one first, then the frozen one, then redb; each
+//! answers for itself or says that it does not know.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::journal::Place;
+use super::tables::{QueueRow, queue_row};
+use crate::logic::batch::{IdempotencyRecord, Next, Op};
+use crate::model::delivery::{Finished, Pending, Queue};
+use crate::model::ids::Seq;
+use crate::model::time::Wall;
+
+/// A pending delivery, and where its last attempt is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The delivery.
+    pub pending: Pending,
+    /// Its last attempt.
+    pub attempt: Option<Place>,
+}
+
+/// A delivery that ended, and where its last attempt is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// How.
+    pub finished: Finished,
+    /// Its last attempt.
+    pub attempt: Option<Place>,
+}
+
+/// What is known of a row.
+#[derive(Clone, Copy, Debug)]
+pub enum Slot {
+    /// It is there, and nothing older is.
+    New(Row),
+    /// It is there, and may replace an older one.
+    Put(Row),
+    /// It is not there any more.
+    Gone,
+}
+
+impl Slot {
+    /// The row, if it is there.
+    pub fn row(&self) -> Option<Row> {
+        match self {
+            Slot::New(row) | Slot::Put(row) => Some(*row),
+            Slot::Gone => None,
+        }
+    }
+}
+
+/// Where a delivery waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// No older layer knows it.
+    is_new: bool,
+    /// The queue and its place there; `None`: it does not wait any more.
+    pub at: Option<(Queue, QueueRow)>,
+}
+
+/// What a segment of the journal got.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Touched {
+    /// The latest instant that anything in it speaks of.
+    pub until: Wall,
+}
+
+/// Changes since a checkpoint.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    queues: [BTreeMap<QueueRow, Slot>; 2],
+    /// Where deliveries wait.
+    pub waits: BTreeMap<u64, Waits>,
+    /// Where events are kept.
+    pub events: BTreeMap<u64, Place>,
+    /// How many pending deliveries each event has more, or fewer.
+    pub refs: BTreeMap<u64, i64>,
+    /// Deliveries that ended.
+    pub finished: BTreeMap<u64, End>,
+    /// Idempotency keys.
+    pub idempotency: BTreeMap<(u32, u128), Arc<IdempotencyRecord>>,
+    /// Segments that got something.
+    pub segments: BTreeMap<u64, Touched>,
+    /// The highest number that an event or a delivery got.
+    pub seq_max: u64,
+    changes: usize,
+}
+
+impl Overlay {
+    /// How many changes it took: about its size, and the work of writing it to redb.
+    pub fn changes(&self) -> usize {
+        self.changes
+    }
+
+    /// What is known of a row; `None`: nothing.
+    pub fn slot(&self, queue: Queue, key: QueueRow) -> Option<&Slot> {
+        self.queues[queue as usize].get(&key)
+    }
+
+    /// What is known of the rows of a range, in order.
+    pub fn slots(
+        &self,
+        queue: Queue,
+        range: RangeInclusive<QueueRow>,
+    ) -> impl Iterator<Item = (QueueRow, &Slot)> {
+        self.queues[queue as usize].range(range).map(|(key, slot)| (*key, slot))
+    }
+
+    /// All that is known of a queue's rows, in order.
+    pub fn queue(&self, queue: Queue) -> &BTreeMap<QueueRow, Slot> {
+        &self.queues[queue as usize]
+    }
+
+    /// Takes a write. `place` is where it stands in the journal; `settled` is the row that a
+    /// settlement takes away: without one, it does nothing.
+    pub fn apply(&mut self, op: &Op, place: Place, settled: Option<Row>) {
+        self.changes += 1;
+        match op {
+            Op::PutEvent(event) => {
+                let seq = event.id.seq;
+                self.events.insert(seq.0, place);
+                self.seq_max = self.seq_max.max(seq.0);
+                self.touch(place, seq.wall());
+            }
+            Op::Enqueue(pending) => {
+                let row = Row { pending: *pending, attempt: None };
+                self.put(row, true);
+                self.count(pending.event, 1);
+                self.seq_max = self.seq_max.max(pending.key.seq.0);
+            }
+            Op::Settle { queue, key, next, attempt } => {
+                let Some(before) = settled else { return };
+                self.take(*queue, queue_row(*key));
+                if let Some(attempt) = attempt {
+                    self.touch(place, attempt.started);
+                }
+                let attempt = attempt.as_ref().map(|_| place).or(before.attempt);
+                match next {
+                    Next::Finished(finished) => {
+                        self.forget(key.seq);
+                        self.count(finished.event, -1);
+                        let end = End { finished: *finished, attempt };
+                        self.finished.insert(finished.seq.0, end);
+                    }
+                    Next::Pending(pending) => self.put(Row { pending: *pending, attempt }, false),
+                }
+            }
+            Op::PutIdempotency(record) => {
+                let key = (record.project.get(), record.key);
+                self.idempotency.insert(key, Arc::new(record.clone()));
+            }
+            // These go to redb at once.
+            Op::PutProject(_)
+            | Op::PutWebhook(_)
+            | Op::RemoveWebhook(_)
+            | Op::CloseLane { .. }
+            | Op::PutOperatorToken(_) => {}
+        }
+    }
+
+    fn put(&mut self, row: Row, is_new: bool) {
+        let (queue, key) = (row.pending.queue(), queue_row(row.pending.key));
+        let waits = self.waits.entry(key.2).or_insert(Waits { is_new, at: None });
+        waits.at = Some((queue, key));
+        let slot = if waits.is_new { Slot::New(row) } else { Slot::Put(row) };
+        self.queues[queue as usize].insert(key, slot);
+    }
+
+    fn forget(&mut self, seq: Seq) {
+        let waits = self.waits.entry(seq.0).or_insert(Waits { is_new: false, at: None });
+        waits.at = None;
+        if waits.is_new {
+            self.waits.remove(&seq.0);
+        }
+    }
+
+    fn take(&mut self, queue: Queue, key: QueueRow) {
+        let slots = &mut self.queues[queue as usize];
+        if let Some(Slot::New(_)) = slots.get(&key) {
+            slots.remove(&key);
+        } else {
+            slots.insert(key, Slot::Gone);
+        }
+    }
+
+    fn count(&mut self, event: Seq, change: i64) {
+        let count = self.refs.entry(event.0).or_default();
+        *count += change;
+        if *count == 0 {
+            self.refs.remove(&event.0);
+        }
+    }
+
+    fn touch(&mut self, place: Place, at: Wall) {
+        let touched = self.segments.entry(place.number).or_default();
+        touched.until = touched.until.max(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::delivery::{Ending, QueueKey};
+    use crate::model::ids::WebhookId;
+
+    const PLACE: Place = Place { number: 1, offset: 0, length: 0, crc: 0 };
+
+    fn pending(attempts: u32) -> Pending {
+        let webhook = WebhookId::new(1).expect("an id");
+        Pending {
+            key: QueueKey { webhook, due: Wall(u64::from(attempts)), seq: Seq(7) },
+            event: Seq(6),
+            accepted: Wall(0),
+            attempts,
+            slot: 0,
+            first_attempt: None,
+            deadline: Wall(99),
+            paused_base_ms: 0,
+        }
+    }
+
+    fn settle(row: Pending, next: Next) -> Op {
+        Op::Settle { queue: row.queue(), key: row.key, next, attempt: None }
+    }
+
+    #[test]
+    fn what_comes_and_goes_leaves_its_end_alone() {
+        let mut overlay = Overlay::default();
+        let (first, second) = (pending(0), pending(1));
+        let row = |pending| Some(Row { pending, attempt: None });
+        overlay.apply(&Op::Enqueue(first), PLACE, None);
+        overlay.apply(&settle(first, Next::Pending(second)), PLACE, row(first));
+        assert!(overlay.queue(Queue::Fresh).is_empty());
+        assert_eq!(overlay.refs.get(&6), Some(&1));
+        let end = Next::Finished(second.finished(Ending::Delivered, Wall(5)));
+        overlay.apply(&settle(second, end), PLACE, row(second));
+        assert!(overlay.refs.is_empty());
+        assert_eq!(overlay.finished.len(), 1);
+        assert!(overlay.queue(Queue::Retry).is_empty());
+        assert!(overlay.waits.is_empty());
+    }
+
+    #[test]
+    fn the_going_of_an_older_row_is_remembered() {
+        let mut overlay = Overlay::default();
+        let row = pending(0);
+        let end = Next::Finished(row.finished(Ending::Delivered, Wall(5)));
+        overlay.apply(&settle(row, end), PLACE, Some(Row { pending: row, attempt: None }));
+        assert!(matches!(overlay.slot(Queue::Fresh, (1, 0, 7)), Some(Slot::Gone)));
+        assert_eq!(overlay.waits.get(&7).map(|waits| waits.at), Some(None));
+        assert_eq!(overlay.refs.get(&6), Some(&-1));
+        // Without its row, a settlement is nothing.
+        overlay.apply(&settle(pending(1), end), PLACE, None);
+        assert_eq!(overlay.refs.get(&6), Some(&-1));
+    }
+}

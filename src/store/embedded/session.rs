@@ -1,0 +1,399 @@
+//! One redb transaction, with all its tables open.
+//!
+//! Owns what each write means in redb: projects, webhooks and lanes as they are changed, and the
+//! effects of the journal's tail when a checkpoint brings them. Must never commit: a transaction
+//! counts whole or not at all.
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::journal::{Place, Position};
+use super::overlay::{End, Overlay, Row, Slot};
+use super::record::{self, ClosedLane, EndKept, Kind, RowKept, SegmentKept};
+use super::tables::{self, QueueRow, queue_key_bytes, queue_row};
+use super::vault::Vault;
+use super::writer::WriteError;
+use crate::logic::batch::{Batch, Expect, IdempotencyRecord, Op};
+use crate::model::delivery::Queue;
+use crate::model::event::EventName;
+use crate::model::ids::{ProjectId, WebhookId};
+use crate::model::time::Wall;
+use crate::model::webhook::Webhook;
+
+/// The name of the journal's position in the table `meta`.
+pub const POSITION: &str = "journal";
+
+/// The tables of one transaction.
+pub struct Session<'t> {
+    vault: &'t Vault,
+    pub meta: Table<'t, &'static str, &'static [u8]>,
+    projects: Table<'t, u32, &'static [u8]>,
+    webhooks: Table<'t, u32, &'static [u8]>,
+    subscriptions: Table<'t, &'static [u8], u32>,
+    fresh: Table<'t, QueueRow, &'static [u8]>,
+    retry: Table<'t, QueueRow, &'static [u8]>,
+    waits: Table<'t, u64, (u8, u32, u64)>,
+    pub closed: Table<'t, u32, &'static [u8]>,
+    pub events: Table<'t, u64, &'static [u8]>,
+    pub event_refs: Table<'t, u64, u32>,
+    pub finished: Table<'t, u64, &'static [u8]>,
+    pub segments: Table<'t, u64, &'static [u8]>,
+    pub idempotency: Table<'t, (u32, u128), &'static [u8]>,
+    pub idempotency_by_time: Table<'t, (u64, u32, u128), ()>,
+}
+
+impl<'t> Session<'t> {
+    /// Opens the tables; they are made if they are not there.
+    pub fn open(
+        transaction: &'t WriteTransaction,
+        vault: &'t Vault,
+    ) -> Result<Session<'t>, WriteError> {
+        Ok(Session {
+            vault,
+            meta: transaction.open_table(tables::META)?,
+            projects: transaction.open_table(tables::PROJECTS)?,
+            webhooks: transaction.open_table(tables::WEBHOOKS)?,
+            subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
+            fresh: transaction.open_table(tables::FRESH)?,
+            retry: transaction.open_table(tables::RETRY)?,
+            waits: transaction.open_table(tables::WAITS)?,
+            closed: transaction.open_table(tables::CLOSED)?,
+            events: transaction.open_table(tables::EVENTS)?,
+            event_refs: transaction.open_table(tables::EVENT_REFS)?,
+            finished: transaction.open_table(tables::FINISHED)?,
+            segments: transaction.open_table(tables::SEGMENTS)?,
+            idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
+            idempotency_by_time: transaction.open_table(tables::IDEMPOTENCY_BY_TIME)?,
+        })
+    }
+
+    /// Stores up to where the journal's effects are in redb.
+    pub fn set_position(&mut self, at: Position) -> Result<(), WriteError> {
+        let record = record::encode(Kind::Meta, POSITION.as_bytes(), &(at.number, at.offset));
+        self.meta.insert(POSITION, record.as_slice())?;
+        Ok(())
+    }
+
+    /// Brings the effects of the journal's tail.
+    pub fn flush(&mut self, overlay: &Overlay) -> Result<(), WriteError> {
+        for (seq, place) in &overlay.events {
+            self.put_event(*seq, place)?;
+        }
+        for (number, touched) in &overlay.segments {
+            let mut segment = self.segment(*number)?;
+            segment.until = segment.until.max(touched.until);
+            self.put_segment(*number, &segment)?;
+        }
+        for queue in [Queue::Fresh, Queue::Retry] {
+            for (key, slot) in overlay.queue(queue) {
+                match slot {
+                    Slot::New(row) | Slot::Put(row) => self.put_row(row)?,
+                    Slot::Gone => {
+                        self.queue(queue).remove(*key)?;
+                    }
+                }
+            }
+        }
+        for (seq, waits) in &overlay.waits {
+            match waits.at {
+                Some((queue, (webhook, due, _))) => {
+                    self.waits.insert(*seq, (queue as u8, webhook, due))?;
+                }
+                None => self.forget_wait(*seq)?,
+            }
+        }
+        for (event, change) in &overlay.refs {
+            self.count_event(*event, *change)?;
+        }
+        for end in overlay.finished.values() {
+            self.put_finished(end)?;
+        }
+        for ((project, key), known) in &overlay.idempotency {
+            self.put_idempotency(*project, *key, known)?;
+        }
+        if overlay.seq_max > 0 {
+            raise_meta(&mut self.meta, "seq_max", overlay.seq_max)?;
+        }
+        Ok(())
+    }
+
+    /// Applies a batch that goes to redb at once; `Err` names the precondition that does not hold.
+    pub fn batch(&mut self, batch: &Batch) -> Result<Result<(), usize>, WriteError> {
+        for (i, expect) in batch.expect.iter().enumerate() {
+            if !self.holds(expect)? {
+                return Ok(Err(i));
+            }
+        }
+        for op in &batch.ops {
+            self.apply(op)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Seals anew what another key than the first had sealed.
+    pub fn reseal(&mut self) -> Result<(), WriteError> {
+        let mut projects = Vec::new();
+        for entry in self.projects.iter()? {
+            let (key, value) = entry?;
+            let Some(id) = ProjectId::new(key.value()) else { continue };
+            match record::decode_project(self.vault, id, value.value()) {
+                Ok((project, true)) => projects.push(project),
+                Err(record::SealedError::Vault(error)) => return Err(error.into()),
+                Ok((_, false)) | Err(record::SealedError::Damaged) => {}
+            }
+        }
+        let mut webhooks = Vec::new();
+        for entry in self.webhooks.iter()? {
+            let (key, value) = entry?;
+            let Some(id) = WebhookId::new(key.value()) else { continue };
+            match record::decode_webhook(self.vault, id, value.value()) {
+                Ok((webhook, true)) => webhooks.push(webhook),
+                Err(record::SealedError::Vault(error)) => return Err(error.into()),
+                Ok((_, false)) | Err(record::SealedError::Damaged) => {}
+            }
+        }
+        for project in projects {
+            self.apply(&Op::PutProject(project))?;
+        }
+        for webhook in webhooks {
+            self.apply(&Op::PutWebhook(webhook))?;
+        }
+        Ok(())
+    }
+
+    fn holds(&self, expect: &Expect) -> Result<bool, WriteError> {
+        if let Expect::IdempotencyFree { project, key, since } = expect {
+            let row = (project.get(), *key);
+            let Some(record) = self.idempotency.get(row)? else { return Ok(true) };
+            return Ok(is_free(row, record.value(), *since));
+        }
+        webhook_holds(self.vault, &self.webhooks, &self.subscriptions, expect)
+    }
+
+    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, WriteError> {
+        webhook(self.vault, &self.webhooks, id)
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), WriteError> {
+        match op {
+            Op::PutProject(project) => {
+                let record = record::encode_project(self.vault, project)?;
+                self.projects.insert(project.id.get(), record.as_slice())?;
+                raise_meta(&mut self.meta, "project_id_max", u64::from(project.id.get()))?;
+            }
+            Op::PutWebhook(webhook) => self.put_webhook(webhook)?,
+            Op::RemoveWebhook(id) => {
+                self.drop_subscriptions(*id)?;
+                self.webhooks.remove(id.get())?;
+            }
+            Op::CloseLane { webhook, upto, ending, at } => {
+                let lane = ClosedLane { upto: *upto, ending: *ending, at: *at };
+                let key = webhook.get();
+                let record = record::encode(Kind::ClosedLane, &key.to_be_bytes(), &lane);
+                self.closed.insert(key, record.as_slice())?;
+            }
+            Op::PutOperatorToken(hash) => {
+                let record = record::encode(Kind::Meta, b"operator_token", hash);
+                self.meta.insert("operator_token", record.as_slice())?;
+            }
+            // These stand in the journal: the writer puts them there, and `flush` brings them.
+            Op::PutEvent(_) | Op::Enqueue(_) | Op::Settle { .. } | Op::PutIdempotency(_) => {}
+        }
+        Ok(())
+    }
+
+    fn put_webhook(&mut self, webhook: &Webhook) -> Result<(), WriteError> {
+        self.drop_subscriptions(webhook.id)?;
+        for key in subscriptions(webhook) {
+            self.subscriptions.insert(key.as_slice(), webhook.id.get())?;
+        }
+        let record = record::encode_webhook(self.vault, webhook)?;
+        self.webhooks.insert(webhook.id.get(), record.as_slice())?;
+        raise_meta(&mut self.meta, "webhook_id_max", u64::from(webhook.id.get()))
+    }
+
+    fn drop_subscriptions(&mut self, id: WebhookId) -> Result<(), WriteError> {
+        let Some(old) = self.webhook(id)? else { return Ok(()) };
+        for key in subscriptions(&old) {
+            self.subscriptions.remove(key.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// A queue's table.
+    pub fn queue(&mut self, queue: Queue) -> &mut Table<'t, QueueRow, &'static [u8]> {
+        match queue {
+            Queue::Fresh => &mut self.fresh,
+            Queue::Retry => &mut self.retry,
+        }
+    }
+
+    fn put_row(&mut self, row: &Row) -> Result<(), WriteError> {
+        let key = queue_row(row.pending.key);
+        let record = record::encode(Kind::Pending, &queue_key_bytes(key), &RowKept::new(row));
+        self.queue(row.pending.queue()).insert(key, record.as_slice())?;
+        Ok(())
+    }
+
+    /// A delivery does not wait any more.
+    pub fn forget_wait(&mut self, seq: u64) -> Result<(), WriteError> {
+        self.waits.remove(seq)?;
+        Ok(())
+    }
+
+    /// Writes how a delivery ended.
+    pub fn put_finished(&mut self, end: &End) -> Result<(), WriteError> {
+        let seq = end.finished.seq.0;
+        let record = record::encode(Kind::Finished, &seq.to_be_bytes(), &EndKept::new(end));
+        self.finished.insert(seq, record.as_slice())?;
+        Ok(())
+    }
+
+    /// Counts pending deliveries of an event.
+    pub fn count_event(&mut self, event: u64, change: i64) -> Result<(), WriteError> {
+        let count = self.event_refs.get(event)?.map_or(0, |row| row.value());
+        match u32::try_from(i64::from(count).saturating_add(change).max(0)).unwrap_or(u32::MAX) {
+            0 => self.event_refs.remove(event)?,
+            count => self.event_refs.insert(event, count)?,
+        };
+        Ok(())
+    }
+
+    fn put_event(&mut self, seq: u64, place: &Place) -> Result<(), WriteError> {
+        let key = seq.to_be_bytes();
+        let record = record::encode(Kind::Event, &key, place);
+        let before = self.events.insert(seq, record.as_slice())?;
+        let before =
+            before.and_then(|row| record::decode::<Place>(Kind::Event, &key, row.value()).ok());
+        if let Some(before) = before {
+            self.leave_segment(before.number)?;
+        }
+        let mut segment = self.segment(place.number)?;
+        segment.events += 1;
+        segment.events_once += 1;
+        self.put_segment(place.number, &segment)
+    }
+
+    /// An event is not kept in this segment any more.
+    pub fn leave_segment(&mut self, number: u64) -> Result<(), WriteError> {
+        let mut segment = self.segment(number)?;
+        segment.events = segment.events.saturating_sub(1);
+        self.put_segment(number, &segment)
+    }
+
+    /// What is kept in a segment.
+    pub fn segment(&self, number: u64) -> Result<SegmentKept, WriteError> {
+        segment_kept(&self.segments, number)
+    }
+
+    fn put_segment(&mut self, number: u64, segment: &SegmentKept) -> Result<(), WriteError> {
+        let record = record::encode(Kind::Segment, &number.to_be_bytes(), segment);
+        self.segments.insert(number, record.as_slice())?;
+        Ok(())
+    }
+
+    fn put_idempotency(
+        &mut self,
+        project: u32,
+        key: u128,
+        known: &IdempotencyRecord,
+    ) -> Result<(), WriteError> {
+        let bytes = tables::idempotency_key_bytes(project, key);
+        let record = record::encode(Kind::Idempotency, &bytes, known);
+        self.idempotency.insert((project, key), record.as_slice())?;
+        self.idempotency_by_time.insert((known.at.0, project, key), ())?;
+        Ok(())
+    }
+}
+
+/// Whether an idempotency key is free again, as its record says. A damaged record can't vouch for
+/// anything.
+pub fn is_free(row: (u32, u128), record: &[u8], since: Wall) -> bool {
+    let bytes = tables::idempotency_key_bytes(row.0, row.1);
+    let known: Result<IdempotencyRecord, _> = record::decode(Kind::Idempotency, &bytes, record);
+    known.map_or(true, |known| known.at < since)
+}
+
+/// Whether a precondition about webhooks holds. Those about idempotency keys are not for here.
+pub fn webhook_holds(
+    vault: &Vault,
+    webhooks: &impl ReadableTable<u32, &'static [u8]>,
+    subscriptions: &impl ReadableTable<&'static [u8], u32>,
+    expect: &Expect,
+) -> Result<bool, WriteError> {
+    match expect {
+        Expect::IdempotencyFree { .. } => Ok(false),
+        Expect::WebhookRevision { id, revision } => {
+            Ok(webhook(vault, webhooks, *id)?.map(|webhook| webhook.revision) == *revision)
+        }
+        Expect::SubscriptionFree { project, format, event, target_url, except } => {
+            let key = tables::subscription_key(*project, format, event.as_str(), target_url);
+            let holder = subscriptions.get(key.as_slice())?.map(|row| row.value());
+            Ok(holder.is_none() || holder == except.map(WebhookId::get))
+        }
+    }
+}
+
+fn webhook(
+    vault: &Vault,
+    webhooks: &impl ReadableTable<u32, &'static [u8]>,
+    id: WebhookId,
+) -> Result<Option<Webhook>, WriteError> {
+    let Some(record) = webhooks.get(id.get())? else { return Ok(None) };
+    match record::decode_webhook(vault, id, record.value()) {
+        Ok((webhook, _)) => Ok(Some(webhook)),
+        Err(record::SealedError::Vault(error)) => Err(error.into()),
+        Err(record::SealedError::Damaged) => Ok(None),
+    }
+}
+
+/// What is kept in a segment of the journal.
+pub fn segment_kept(
+    segments: &impl ReadableTable<u64, &'static [u8]>,
+    number: u64,
+) -> Result<SegmentKept, WriteError> {
+    let row = segments.get(number)?;
+    let kept =
+        row.and_then(|row| record::decode(Kind::Segment, &number.to_be_bytes(), row.value()).ok());
+    Ok(kept.unwrap_or_default())
+}
+
+/// The keys of a webhook in the index of subscriptions.
+fn subscriptions(webhook: &Webhook) -> Vec<Vec<u8>> {
+    let (format, target_url) = (webhook.format, webhook.target_url.as_str());
+    let key = |event: &EventName| {
+        tables::subscription_key(webhook.project, format.name(), event.as_str(), target_url)
+    };
+    webhook.events.iter().filter(|_| format.is_unique()).map(key).collect()
+}
+
+/// A number in the table `meta`; 0 if it is not there.
+pub fn meta_u64(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    name: &str,
+) -> Result<u64, WriteError> {
+    let record = meta.get(name)?;
+    let value =
+        record.and_then(|row| record::decode(Kind::Meta, name.as_bytes(), row.value()).ok());
+    Ok(value.unwrap_or(0))
+}
+
+/// Writes a number into the table `meta`.
+pub fn put_meta_u64(
+    meta: &mut Table<'_, &'static str, &'static [u8]>,
+    name: &'static str,
+    value: u64,
+) -> Result<(), WriteError> {
+    meta.insert(name, record::encode(Kind::Meta, name.as_bytes(), &value).as_slice())?;
+    Ok(())
+}
+
+fn raise_meta(
+    meta: &mut Table<'_, &'static str, &'static [u8]>,
+    name: &'static str,
+    value: u64,
+) -> Result<(), WriteError> {
+    if meta_u64(meta, name)? < value {
+        put_meta_u64(meta, name, value)?;
+    }
+    Ok(())
+}
