@@ -20,6 +20,7 @@ use postrider::model::secret::Secret;
 use postrider::model::target::TargetUrl;
 use postrider::model::time::Wall;
 use postrider::model::webhook::{Format, Limits, Version, Webhook, WebhookState};
+use postrider::store::embedded::journal::FIRST_SEGMENT_BYTES;
 use postrider::store::embedded::journal::memory::Disk;
 use postrider::store::embedded::vault::{Key, Vault};
 use postrider::store::embedded::{Embedded, FILE_NAME, OpenError};
@@ -417,6 +418,19 @@ fn two_on_one_directory_is_a_clear_error() {
     assert!(matches!(second, Err(OpenError::Locked(path)) if path == scratch.0));
     drop(first);
     scratch.open();
+}
+
+#[test]
+fn every_byte_written_counts_from_the_prefill_on() {
+    let scratch = Scratch::new("written");
+    let store = scratch.open();
+    let opened = store.stats().expect("reads").written_bytes;
+    assert!(opened >= FIRST_SEGMENT_BYTES, "{opened}");
+    let one = event(1, 1);
+    let payload = one.data.len() as u64;
+    commit(&store, vec![Op::PutEvent(one)]);
+    let written = store.stats().expect("reads").written_bytes;
+    assert!(written >= opened + payload, "{opened} to {written}");
 }
 
 #[test]

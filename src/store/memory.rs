@@ -133,6 +133,7 @@ impl Store for Memory {
             events: state.events.len() as u64,
             quarantined: 0,
             bytes: 0,
+            written_bytes: 0,
         })
     }
 

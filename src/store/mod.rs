@@ -135,6 +135,8 @@ pub struct Stats {
     pub quarantined: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// Bytes handed to the file system since the store was opened, prefill included.
+    pub written_bytes: u64,
 }
 
 /// Why a batch was not applied.

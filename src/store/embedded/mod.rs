@@ -12,6 +12,7 @@
 //!   the next group gathers. Batches that may wait (settlements) ride on the next durable commit,
 //!   or get one of their own after 200 ms. A second after a commit, redb makes a checkpoint.
 
+mod count;
 mod entry;
 pub mod journal;
 mod record;
@@ -40,6 +41,7 @@ use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::{Mono, Wall};
 
 use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
+use count::{Counted, Written};
 use journal::files::{Files, Folder};
 use record::{ClosedLane, Damage, Kind, SealedError};
 use vault::Vault;
@@ -62,6 +64,7 @@ pub struct Embedded {
     orders: Mutex<Option<Sender<Order>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     path: Option<PathBuf>,
+    written: Written,
 }
 
 struct Shared {
@@ -125,7 +128,9 @@ impl Embedded {
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(at_path)?;
+        let written = Written::default();
         let db = redb::backends::FileBackend::new(file)
+            .map(|backend| Counted::new(backend, &written))
             .and_then(|backend| builder(cache_bytes).create_with_backend(backend))
             .map_err(|error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => OpenError::Locked(directory.to_owned()),
@@ -141,7 +146,7 @@ impl Embedded {
         let folder = directory.join(JOURNAL_NAME);
         let files = Folder::open(&folder)
             .map_err(|source| OpenError::File { path: folder.clone(), source })?;
-        Embedded::start(db, files, vault, Some(path))
+        Embedded::start(db, files, vault, Some(path), written)
     }
 
     /// Opens or makes a store on any backend and folder, for tests that break them.
@@ -150,10 +155,11 @@ impl Embedded {
         files: impl Files + 'static,
         vault: Vault,
     ) -> Result<Embedded, OpenError> {
+        let written = Written::default();
         let db = builder(CACHE_BYTES_DEFAULT)
-            .create_with_backend(backend)
+            .create_with_backend(Counted::new(backend, &written))
             .map_err(|error| OpenError::Engine(Box::new(error.into())))?;
-        Embedded::start(db, files, vault, None)
+        Embedded::start(db, files, vault, None, written)
     }
 
     fn start(
@@ -161,7 +167,9 @@ impl Embedded {
         files: impl Files + 'static,
         vault: Vault,
         path: Option<PathBuf>,
+        written: Written,
     ) -> Result<Embedded, OpenError> {
+        let files = Counted::new(files, &written);
         let shared = Arc::new(Shared { db, vault });
         let broken = |error: WriteError| match error {
             WriteError::Vault(error) => OpenError::Vault(error),
@@ -201,6 +209,7 @@ impl Embedded {
             orders: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
             path,
+            written,
         })
     }
 
@@ -571,6 +580,7 @@ impl Store for Embedded {
             events: read.open_table(tables::EVENTS).map_err(broken)?.len().map_err(broken)?,
             quarantined: quarantine.len().map_err(broken)?,
             bytes: path.and_then(|path| path.metadata().ok()).map_or(0, |meta| meta.len()),
+            written_bytes: self.written.bytes(),
         })
     }
 
