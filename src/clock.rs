@@ -28,6 +28,21 @@ pub fn mono() -> Mono {
     Mono(millis(START.get_or_init(Instant::now).elapsed()))
 }
 
+/// Microseconds since 1970: for measuring between processes of one machine.
+#[must_use]
+pub fn wall_us() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Sleeps until `wall_us` microseconds since 1970, at the timer's precision of a millisecond.
+pub async fn sleep_until_us(wall_us: u64) {
+    let left = wall_us.saturating_sub(self::wall_us());
+    if left > 0 {
+        tokio::time::sleep(Duration::from_micros(left)).await;
+    }
+}
+
 /// Sleeps for `ms` milliseconds.
 pub async fn sleep(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;

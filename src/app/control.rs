@@ -87,6 +87,11 @@ impl Control {
         Ok(Control { socket, local: Some(daemon) })
     }
 
+    /// The daemon whose socket this is.
+    pub(crate) fn at(socket: PathBuf) -> Control {
+        Control { socket, local: None }
+    }
+
     /// Asks, and reads the answer.
     pub(crate) async fn call(
         &self,

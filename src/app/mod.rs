@@ -63,6 +63,8 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Stop> {
     let json = arguments.global.json;
     match &arguments.verb {
         Verb::Version => verbs::version::run(json),
+        Verb::Bench(bench) => verbs::bench::run(bench, json),
+        Verb::BenchRole(role) => verbs::bench::role(&role.role),
         Verb::Verify(verify) => verbs::verify::run(verify, json),
         Verb::Config(config) => verbs::config::run(config, || load(arguments)),
         Verb::Serve(_) => verbs::serve::run(&load(arguments)?),

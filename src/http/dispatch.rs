@@ -76,7 +76,7 @@ impl Api {
         match route {
             Route::Health => ops::health(),
             Route::Ready => ops::ready(&self.handle),
-            Route::Projects | Route::Listen | Route::OfProject(..) => {
+            Route::Projects | Route::Listen | Route::Stats | Route::OfProject(..) => {
                 self.operator(route, parts, incoming, peer).await
             }
             route => self.project(route, parts, incoming, peer).await,
@@ -165,6 +165,7 @@ impl Api {
                 }
             }
             Route::Projects => operator::list_projects(self),
+            Route::Stats => operator::stats(self).await,
             Route::Listen => match auth::operator_body(incoming, limits).await {
                 Ok(body) if peer.control => operator::listen(self, &parts, &body).await,
                 Ok(_) => respond::detail(StatusCode::NOT_FOUND, JSON, "Not found."),

@@ -1,4 +1,4 @@
-//! `/projects/` and `/listen/`: the operator's part, by control socket or operator token.
+//! `/projects/`, `/stats/` and `/listen/`: the operator's part, by control socket or operator token.
 //!
 //! Owns projects as the operator sees them, and the sessions of `listen`. Must never show a secret
 //! key but once, to whoever made it.
@@ -12,6 +12,7 @@ use http::{Response, StatusCode};
 use super::api::{self, Api, command_error};
 use super::body::Body;
 use super::fresh;
+use super::limits::RetryAfterSeconds;
 use super::respond::{self, JSON};
 use crate::dialect::body::Field;
 use crate::dialect::names;
@@ -45,6 +46,29 @@ pub(super) fn list_projects(api: &Api) -> Response<Body> {
         object(project).number("webhooks", webhooks.count() as u64).end()
     });
     respond::bytes(StatusCode::OK, JSON, array(projects))
+}
+
+/// Figures of the store. They are read off the loop: counting touches the disk.
+pub(super) async fn stats(api: &Api) -> Response<Body> {
+    let handle = api.handle.clone();
+    match tokio::task::spawn_blocking(move || handle.stats()).await {
+        Ok(Ok(stats)) => {
+            let object = Object::new()
+                .number("pending", stats.pending)
+                .number("events", stats.events)
+                .number("quarantined", stats.quarantined)
+                .number("bytes", stats.bytes)
+                .number("written_bytes", stats.written_bytes);
+            respond::bytes(StatusCode::OK, JSON, object.end())
+        }
+        Ok(Err(error)) => unreadable(&error),
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Response<Body> {
+    tracing::error!(%error, "The store's figures can't be read.");
+    respond::unavailable(JSON, "The store can't be read.", RetryAfterSeconds(1))
 }
 
 pub(super) fn show_project(project: &Project) -> Response<Body> {

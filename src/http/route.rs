@@ -53,6 +53,8 @@ pub enum Route {
     JsonApiWebhook(String, String),
     /// `/listen/`, the control socket's.
     Listen,
+    /// `/stats/`, the operator's: figures of the store.
+    Stats,
 }
 
 /// What can be done to a webhook beside changing it.
@@ -88,6 +90,7 @@ impl Route {
             ["healthz"] => Some(Route::Health),
             ["readyz"] => Some(Route::Ready),
             ["listen"] => Some(Route::Listen),
+            ["stats"] => Some(Route::Stats),
             ["in", name, _] => source::by_name(name).map(Route::In),
             ref rest => of_project(rest),
         }
@@ -115,7 +118,7 @@ impl Route {
     #[must_use]
     pub fn allow(&self) -> &'static str {
         match self {
-            Route::Health | Route::Ready | Route::Project => "GET, HEAD, OPTIONS",
+            Route::Health | Route::Ready | Route::Project | Route::Stats => "GET, HEAD, OPTIONS",
             Route::Webhooks | Route::Projects | Route::Tokens | Route::JsonApiWebhooks(_) => {
                 "GET, HEAD, OPTIONS, POST"
             }
@@ -225,6 +228,8 @@ mod tests {
             ("/tokens/7/", Some(Route::Token(7))),
             ("/tokens/-7/", None),
             ("/send/", Some(Route::Send)),
+            ("/stats/", Some(Route::Stats)),
+            ("/projects/3/stats/", None),
             ("/", None),
             ("", None),
             ("*", None),

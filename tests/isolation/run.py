@@ -57,6 +57,7 @@ PATHS = {
     "/api/v1/projects/{id or public key}/webhooks/{wh-… or id}": [
         "/api/v1/projects/{project}/webhooks/{id}", "/api/v1/projects/{project}/webhooks/{id}.json"],
     "/listen/": ["/listen/"],
+    "/stats/": ["/stats/"],
 }
 # Kinds of webhooks: how Alice makes them in our own view. JSON:API's are made by its own API too.
 KINDS = [{"event": "file.uploaded", "version": version} for version in ("0.5", "0.6", "0.7")]

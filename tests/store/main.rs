@@ -511,6 +511,20 @@ fn two_on_one_directory_is_a_clear_error() {
 }
 
 #[test]
+fn every_byte_written_counts() {
+    let scratch = Scratch::new("written");
+    let store = scratch.open();
+    let opened = store.stats().expect("reads").written_bytes;
+    let one = event(1, 1);
+    let payload = one.data.len() as u64;
+    commit(&store, vec![Op::PutEvent(one)]);
+    let written = store.stats().expect("reads").written_bytes;
+    assert!(written >= opened + payload, "{opened} to {written}");
+    // Room is given to the journal, and not written.
+    assert!(written < 1024 * 1024, "{written}");
+}
+
+#[test]
 fn the_directory_is_private_and_no_secret_is_in_clear() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = Scratch::new("private");

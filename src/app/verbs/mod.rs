@@ -2,6 +2,7 @@
 //!
 //! Owns what a verb does. Must never parse arguments: they come checked.
 
+pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod dev;
 pub(crate) mod listen;

@@ -103,7 +103,7 @@ impl Signals {
 }
 
 /// Every connection is a file descriptor: take as many as the system lets us have.
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,0 +1,230 @@
+//! The scenarios of scale: many targets, many pending deliveries, many webhooks.
+//!
+//! Owns their sizes and their bars. Must never let a dead target be one that could answer: dead
+//! ones refuse, at a port that is held and not listened on, or accept and never say a word.
+
+use http::Method;
+use tokio::net::TcpSocket;
+
+use super::measure::{Load, Round, System, publish, round, summary, webhooks};
+use super::process::Daemon;
+use super::receiver::address;
+use super::report::{Bar, Figure, Findings, mebibytes};
+use super::{BenchError, Context, failed};
+use crate::app::args::Scenario;
+use crate::model::json::Json;
+
+/// Targets of `dead`.
+const TARGETS: u64 = 10_000;
+const DEAD_PER_S: u64 = 500;
+const DEAD_SECONDS: u64 = 20;
+const PUBLISHERS: u32 = 64;
+/// Deliveries of `million`.
+const MILLION: u64 = 1_000_000;
+/// Events of a round of `growth`.
+const GROWTH_EVENTS: u64 = 20_000;
+const GROWTH_WEBHOOKS: [u64; 3] = [10, 1_000, 100_000];
+const GROWTH_PENDING: [u64; 3] = [1_000, 100_000, 1_000_000];
+/// How what is only to be pending is published.
+const FILL_PUBLISHERS: u32 = 4;
+const FILL_BATCH: u64 = 500;
+
+/// Measures a scenario of scale.
+pub(super) async fn run(context: &mut Context, scenario: Scenario) -> Result<Findings, BenchError> {
+    match scenario {
+        Scenario::Dead => dead(context).await,
+        Scenario::Million => million(context).await,
+        _ => growth(context).await,
+    }
+}
+
+/// How half of the targets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Healthy,
+    Refusing,
+    Hanging,
+}
+
+async fn dead(context: &mut Context) -> Result<Findings, BenchError> {
+    let refusing = Refusing::bind()?;
+    let mut findings = Findings::default();
+    let mut healthy_p99 = f64::NAN;
+    for half in [Half::Healthy, Half::Refusing, Half::Hanging] {
+        let figure = half_dead(context, half, refusing.port).await?;
+        let name = match half {
+            Half::Healthy => None,
+            Half::Refusing => Some("10,000 targets, half refusing: p99 of the healthy half"),
+            Half::Hanging => Some("10,000 targets, half hanging: p99 of the healthy half"),
+        };
+        match name {
+            None => healthy_p99 = figure.p99_ms,
+            Some(name) => {
+                let p99 = figure.p99_ms / healthy_p99;
+                findings.bars.push(Bar::at_most(name, p99, 1.2, "x all healthy"));
+            }
+        }
+        findings.figures.push(figure);
+    }
+    Ok(findings)
+}
+
+/// One webhook for each target, each with its own event; every second target is of the half.
+async fn half_dead(
+    context: &mut Context,
+    half: Half,
+    refusing_port: u16,
+) -> Result<Figure, BenchError> {
+    let case = match half {
+        Half::Healthy => "all healthy",
+        Half::Refusing => "half refusing",
+        Half::Hanging => "half hanging",
+    };
+    context.progress(0, &format!("dead, {case}: making webhooks"));
+    let targets = context.events.unwrap_or(TARGETS).min(TARGETS);
+    let daemon = context.daemon().await?;
+    let urls = (0..targets).map(|index| {
+        let port = match half {
+            Half::Refusing if index % 2 == 1 => refusing_port,
+            Half::Hanging if index % 2 == 1 => context.hanging_port,
+            _ => context.port,
+        };
+        (index, format!("http://{}/0", address(index, port)))
+    });
+    webhooks(&daemon, urls.collect()).await?;
+    context.progress(0, &format!("dead, {case}: publishing"));
+    let publishers = context.publishers.unwrap_or(PUBLISHERS);
+    let events = DEAD_PER_S * context.seconds.unwrap_or(DEAD_SECONDS);
+    let arrive = if half == Half::Healthy { events } else { events.div_ceil(2) };
+    let load =
+        Load { rate: DEAD_PER_S, names: targets, arrive, ..Load::new(publishers, events, 1) };
+    let system = System::Daemon(Box::new(daemon));
+    let one = round(&mut context.receiver, &system, &load).await?;
+    summary(("dead", case), &system, &load, &[one])
+}
+
+async fn million(context: &mut Context) -> Result<Findings, BenchError> {
+    let refusing = Refusing::bind()?;
+    let pending = context.events.unwrap_or(MILLION);
+    let daemon = context.daemon().await?;
+    webhooks(&daemon, vec![(0, format!("http://{}/0", address(0, refusing.port)))]).await?;
+    context.progress(0, "million: publishing for a dead webhook");
+    fill(&daemon, pending).await?;
+    let rss = mebibytes(daemon.rss_bytes()?);
+    let peak = mebibytes(daemon.rss_peak_bytes()?);
+    context.progress(0, "million: kill -9, and again");
+    let daemon = daemon.kill_and_start().await?;
+    let kept = daemon.stats("pending").await?;
+    if kept != pending {
+        return Err(BenchError::Lost { arrived: kept, expected: pending });
+    }
+    let again = mebibytes(daemon.rss_bytes()?);
+    let ready_s = daemon.ready_us as f64 / 1e6;
+    Ok(Findings {
+        figures: Vec::new(),
+        bars: vec![
+            Bar::at_most(format!("{pending} pending for a dead webhook, RSS"), rss, 64.0, "MiB"),
+            Bar::at_most("the same, peak RSS", peak, 64.0, "MiB"),
+            Bar::at_most("the same, kill -9 and restart to ready", ready_s, 1.0, "s"),
+            Bar::at_most("the same, RSS after the restart", again, 64.0, "MiB"),
+        ],
+    })
+}
+
+async fn growth(context: &mut Context) -> Result<Findings, BenchError> {
+    let events = context.events.unwrap_or(GROWTH_EVENTS);
+    let load = Load::new(context.publishers.unwrap_or(PUBLISHERS), events, 1);
+    let mut findings = Findings::default();
+    let mut smallest = f64::NAN;
+    for count in GROWTH_WEBHOOKS {
+        let case = format!("{count} webhooks");
+        context.progress(0, &format!("growth, {case}: making them"));
+        let daemon = context.daemon().await?;
+        let at = address(0, context.port);
+        let urls = (0..count).map(|index| (index, format!("http://{at}/{index}")));
+        webhooks(&daemon, urls.collect()).await?;
+        let load = Load { names: count, ..load };
+        let figure = grown(context, &case, daemon, load).await?;
+        grow_bar(&mut findings, &mut smallest, figure);
+    }
+    let mut smallest = f64::NAN;
+    for pending in GROWTH_PENDING {
+        let case = format!("{pending} pending");
+        context.progress(0, &format!("growth, {case}: publishing"));
+        let daemon = context.daemon().await?;
+        let at = address(0, context.port);
+        webhooks(&daemon, vec![(0, format!("http://{at}/0"))]).await?;
+        pause(&daemon).await?;
+        webhooks(&daemon, vec![(1, format!("http://{at}/1"))]).await?;
+        fill(&daemon, pending).await?;
+        let load = Load { first_name: 1, pending, ..load };
+        let figure = grown(context, &case, daemon, load).await?;
+        grow_bar(&mut findings, &mut smallest, figure);
+    }
+    Ok(findings)
+}
+
+async fn grown(
+    context: &mut Context,
+    case: &str,
+    daemon: Daemon,
+    load: Load,
+) -> Result<Figure, BenchError> {
+    let system = System::Daemon(Box::new(daemon));
+    let mut rounds: Vec<Round> = Vec::new();
+    for number in 0..context.rounds {
+        context.progress(number, &format!("growth, {case}"));
+        rounds.push(round(&mut context.receiver, &system, &load).await?);
+    }
+    summary(("growth", case), &system, &load, &rounds)
+}
+
+fn grow_bar(findings: &mut Findings, smallest: &mut f64, figure: Figure) {
+    if smallest.is_nan() {
+        *smallest = figure.cpu_us_per_event;
+    } else {
+        let name = format!("CPU per event at {}", figure.case);
+        let cpu = figure.cpu_us_per_event / *smallest;
+        findings.bars.push(Bar::at_most(name, cpu, 1.3, "x the smallest"));
+    }
+    findings.figures.push(figure);
+}
+
+/// Publishes what is to be pending, in large requests, and waits until that is all there is to do.
+async fn fill(daemon: &Daemon, pending: u64) -> Result<(), BenchError> {
+    let load = Load { batch: FILL_BATCH, ..Load::new(FILL_PUBLISHERS, pending, 0) };
+    publish(daemon.at, &load).await?;
+    daemon.quiet(pending).await
+}
+
+/// Pauses the only webhook that there is.
+async fn pause(daemon: &Daemon) -> Result<(), BenchError> {
+    let path = Daemon::project_path("/webhooks/");
+    let listed = daemon.control.call(Method::GET, &path, None).await;
+    let listed = listed.and_then(|reply| reply.json()).map_err(BenchError::Daemon)?;
+    let id = match &listed {
+        Json::Array(webhooks) => webhooks.first().and_then(|webhook| webhook.get("id")),
+        _ => None,
+    };
+    let Some(Json::Number(id)) = id else { return Err(BenchError::Ended) };
+    let path = Daemon::project_path(&format!("/webhooks/{id}/pause/"));
+    let paused = daemon.control.call(Method::POST, &path, None).await;
+    paused.and_then(|reply| reply.json()).map_err(BenchError::Daemon)?;
+    Ok(())
+}
+
+/// A port of every address that is held, so that nobody else can listen on it.
+struct Refusing {
+    port: u16,
+    _socket: TcpSocket,
+}
+
+impl Refusing {
+    fn bind() -> Result<Refusing, BenchError> {
+        let bound = TcpSocket::new_v4().and_then(|socket| {
+            socket.bind(([0, 0, 0, 0], 0).into())?;
+            Ok(Refusing { port: socket.local_addr()?.port(), _socket: socket })
+        });
+        bound.map_err(failed("holding a port"))
+    }
+}
