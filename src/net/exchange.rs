@@ -23,7 +23,7 @@ use crate::model::attempt::Failure;
 use crate::model::time::SECOND_MS;
 
 use super::deadline::{Deadline, elapsed_ms};
-use super::pool::{Connection, Task};
+use super::pool::Connection;
 use super::stream::Stream;
 use super::{
     INTERIM_MAX, RESPONSE_BUFFER_BYTES_MAX, RESPONSE_HEADERS_MAX, RETRY_AFTER_BYTES_MAX,
@@ -62,11 +62,7 @@ pub(super) async fn open(stream: Stream, peer: SocketAddr) -> Result<Connection,
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Failure::ConnectionClosed)?;
-    // Its errors reach whoever waits for an answer; without one, nobody needs them.
-    let driver = Task(tokio::spawn(async move {
-        let _ = connection.await;
-    }));
-    Ok(Connection { sender, peer, received, _driver: driver })
+    Ok(Connection { sender, peer, received, http: Some(Box::pin(connection)) })
 }
 
 /// Sends a request and reads its answer.
@@ -79,8 +75,10 @@ pub(super) async fn exchange(
     let before = connection.received.bytes();
     let start = clock::mono();
     let flood = count_interim(&mut request);
+    let Connection { sender, http, .. } = connection;
+    let sent = Connection::drive(http, sender.send_request(request));
     let answer = tokio::select! {
-        answer = clock::within(deadline.left_ms(), connection.sender.send_request(request)) => answer,
+        answer = clock::within(deadline.left_ms(), sent) => answer,
         () = flood.notified() => return Err(NoAnswer::touched(Failure::TooManyInterim)),
     };
     let first_byte_ms = elapsed_ms(start);
@@ -98,7 +96,8 @@ pub(super) async fn exchange(
     if !is_final(head.status) {
         return Err(NoAnswer::touched(Failure::ResponseMalformed));
     }
-    let (body, is_whole) = read_body(body, body_bytes_max, deadline).await;
+    let body = read_body(body, body_bytes_max, deadline);
+    let (body, is_whole) = Connection::drive(&mut connection.http, body).await;
     Ok(Answer {
         status: head.status.as_u16(),
         retry_after: retry_after(&head.headers),
@@ -111,7 +110,13 @@ pub(super) async fn exchange(
 
 /// Waits until a connection could take another request; `false` if it can't.
 pub(super) async fn settled(connection: &mut Connection, deadline: Deadline) -> bool {
-    let ready = clock::within(deadline.capped_ms(SETTLE_MS_MAX), connection.sender.ready()).await;
+    // As a rule it is at once: no timer is needed then.
+    if connection.sender.is_ready() {
+        return true;
+    }
+    let Connection { sender, http, .. } = connection;
+    let ready = Connection::drive(http, sender.ready());
+    let ready = clock::within(deadline.capped_ms(SETTLE_MS_MAX), ready).await;
     matches!(ready, Ok(Ok(())))
 }
 

@@ -4,19 +4,23 @@
 //! connection to a request that would not be allowed to make it.
 
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::model::target::Origin;
 use crate::model::time::{Mono, SECOND_MS};
 
-use super::stream::Received;
+use super::stream::{Received, Stream};
 
 /// How often unused connections are looked through, in milliseconds.
 const SWEEP_MS: u64 = SECOND_MS;
@@ -28,12 +32,53 @@ pub(super) struct Key {
     pub(super) proxied: bool,
 }
 
-/// An open connection.
+/// An open connection. It has no task of its own: whoever uses it drives it, so that a request
+/// costs no turn of the scheduler more than its answer does.
 pub(super) struct Connection {
     pub(super) sender: SendRequest<Full<Bytes>>,
     pub(super) peer: SocketAddr,
     pub(super) received: Received,
-    pub(super) _driver: Task,
+    /// `None` once it has ended.
+    pub(super) http: Option<Pin<Box<Http>>>,
+}
+
+/// HTTP on a stream.
+pub(super) type Http = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
+
+impl Connection {
+    /// Runs `work`, which waits for this connection, while the connection does its part.
+    pub(super) async fn drive<T>(
+        http: &mut Option<Pin<Box<Http>>>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            loop {
+                if let Poll::Ready(done) = work.as_mut().poll(context) {
+                    return Poll::Ready(done);
+                }
+                let Some(open) = http else { return Poll::Pending };
+                if open.as_mut().poll(context).is_pending() {
+                    // What it has just read is for the work.
+                    return work.as_mut().poll(context);
+                }
+                // Its errors reach whoever waits for an answer; without one, nobody needs them.
+                *http = None;
+            }
+        })
+        .await
+    }
+
+    /// Whether it could take a request, as far as it has heard.
+    fn is_usable(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let ended =
+            self.http.as_mut().is_none_or(|http| http.as_mut().poll(&mut context).is_ready());
+        if ended {
+            self.http = None;
+        }
+        !ended && self.sender.is_ready()
+    }
 }
 
 /// A task that ends with its owner.
@@ -83,21 +128,15 @@ impl Pool {
         let now = clock::mono();
         let mut idle = self.lock();
         idle.drop_older(now, self.idle_ms_max);
-        let unused = idle.by_key.get(key)?;
-        let closed: Vec<u64> = unused
-            .iter()
-            .filter(|(_, unused)| unused.connection.sender.is_closed())
-            .map(|(number, _)| *number)
-            .collect();
-        let number = unused
-            .iter()
-            .rev()
-            .find(|(number, unused)| !closed.contains(number) && may_reach(unused.connection.peer))
-            .map(|(number, _)| *number);
-        for number in closed {
-            idle.remove(key, number);
+        loop {
+            let unused = idle.by_key.get(key)?;
+            let reached = unused.iter().rev().find(|(_, one)| may_reach(one.connection.peer));
+            let number = *reached?.0;
+            let mut connection = idle.remove(key, number)?;
+            if connection.is_usable() {
+                return Some(connection);
+            }
         }
-        idle.remove(key, number?)
     }
 
     /// Keeps a connection until it is wanted, closed by its peer, too old, or one too many.
@@ -192,7 +231,7 @@ impl Idle {
         let by_age = &mut self.by_age;
         self.by_key.retain(|_, unused| {
             unused.retain(|number, unused| {
-                let open = !unused.connection.sender.is_closed();
+                let open = unused.connection.is_usable();
                 if !open {
                     by_age.remove(number);
                 }
