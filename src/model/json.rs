@@ -63,9 +63,25 @@ impl Json {
     /// The text that `JSON.stringify` would print.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(self.about_bytes());
         self.write(&mut out);
         out
+    }
+
+    /// About the length of its text, so that printing it grows no buffer as a rule.
+    fn about_bytes(&self) -> usize {
+        const SCALAR_BYTES: usize = 8;
+        match self {
+            Json::Null | Json::Bool(_) | Json::Number(_) => SCALAR_BYTES,
+            Json::String(text) => text.len() + 2,
+            Json::Array(items) => {
+                2 + items.iter().map(|item| item.about_bytes() + 1).sum::<usize>()
+            }
+            Json::Object(fields) => {
+                let field = |(key, value): &(String, Json)| key.len() + 4 + value.about_bytes();
+                2 + fields.iter().map(field).sum::<usize>()
+            }
+        }
     }
 
     /// Appends the text that `JSON.stringify` would print.

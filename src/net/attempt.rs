@@ -90,9 +90,21 @@ async fn run(
             answered => return finish(net, key, kept, answered, deadline).await,
         }
     }
-    let (stream, peer) = net.dialler.dial(&route, deadline, trace).await?;
+    // Rare, and large: boxed, so that what reuses a connection stays small.
+    Box::pin(dial(net, key, &route, &rendered, deadline, trace)).await
+}
+
+async fn dial(
+    net: &Net,
+    key: Key,
+    route: &Route<'_>,
+    rendered: &http::Request<Full<Bytes>>,
+    deadline: Deadline,
+    trace: &mut Trace,
+) -> Result<Answer, Unreached> {
+    let (stream, peer) = net.dialler.dial(route, deadline, trace).await?;
     let mut fresh = exchange::open(stream, peer).await?;
-    let answered = send(net, &mut fresh, &rendered, deadline, trace).await;
+    let answered = send(net, &mut fresh, rendered, deadline, trace).await;
     finish(net, key, fresh, answered, deadline).await
 }
 

@@ -37,6 +37,8 @@ const DATA_KEYS_V06: [&str; 16] = [
     "variations",
     "rekognition_info",
 ];
+/// Where a file's data says its URL.
+const FILE_URL_KEY: &str = "original_file_url";
 const IMAGE_INFO_KEYS_V05: [&str; 5] =
     ["height", "width", "geo_location", "datetime_original", "format"];
 
@@ -65,7 +67,8 @@ impl Shared {
 pub fn shared(event: &Event, version: Version) -> Result<Shared, RenderError> {
     // Parsing a large payload is only worth it where something has to be picked from it.
     let own = matches!(event.dialect, Dialect::Uploadcare | Dialect::Custom);
-    let picks = !own || version != Version::V07 || event.file.is_none();
+    let names_file = event.file.is_none() && mentions(&event.data, FILE_URL_KEY);
+    let picks = !own || version != Version::V07 || names_file;
     let published =
         if picks { Json::reread(&event.data).map_err(RenderError::Data)? } else { Json::Null };
     let mapped = if own { None } else { mapping::file(event, &published) };
@@ -74,7 +77,7 @@ pub fn shared(event: &Event, version: Version) -> Result<Shared, RenderError> {
         Some(mapped) => Json::reread(mapped).map_err(RenderError::Data)?,
         None => published,
     };
-    let url = event.file.as_deref().or(data.get("original_file_url").and_then(Json::as_str));
+    let url = event.file.as_deref().or(data.get(FILE_URL_KEY).and_then(Json::as_str));
     let before_hook = match version {
         Version::V07 => {
             let initiator = event.initiator.as_deref().unwrap_or(INITIATOR_DEFAULT);
@@ -98,6 +101,11 @@ pub fn shared(event: &Event, version: Version) -> Result<Shared, RenderError> {
     let name = names::name_for(Format::Uploadcare(Version::V07), event.kind, &event.name);
     let name = name.unwrap_or(event.name.as_str()).to_owned();
     Ok(Shared { version, event: name, before_hook, after_hook })
+}
+
+/// Whether a text stands anywhere in a payload.
+fn mentions(data: &[u8], text: &str) -> bool {
+    std::str::from_utf8(data).is_ok_and(|data| data.contains(text))
 }
 
 /// The whole body for one webhook.

@@ -172,3 +172,12 @@ async fn an_open_connection_lends_no_permission() {
         assert_eq!(target.accepted(), 1, "and its owner still has the connection");
     }
 }
+
+/// What an attempt holds while it waits. The rare parts (a dial, a handshake) are boxed: thousands
+/// of attempts wait at once, and each is moved once when it starts.
+#[tokio::test]
+async fn an_attempt_is_small() {
+    let net = net(on_loopback());
+    let bytes = std::mem::size_of_val(&net.attempt(post("http://a.example/")));
+    assert!(bytes <= 3_584, "{bytes}");
+}
