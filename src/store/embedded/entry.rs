@@ -63,7 +63,9 @@ fn entry(op: &Op) -> Option<Entry<'_>> {
         | Op::PutWebhook(_)
         | Op::RemoveWebhook(_)
         | Op::CloseLane { .. }
-        | Op::PutOperatorToken(_) => None,
+        | Op::RemoveProject(_)
+        | Op::EraseEvent { .. }
+        | Op::PutOperator(_) => None,
     }
 }
 

@@ -427,7 +427,7 @@ impl Store for Embedded {
             project_id_max: read_u32(&meta, "project_id_max")?,
             webhook_id_max: read_u32(&meta, "webhook_id_max")?,
             seq_max: Seq(read_meta(&meta, "seq_max")?.unwrap_or(0)),
-            operator_token: read_meta(&meta, "operator_token")?,
+            operator: read_meta(&meta, "operator")?,
             ..Loaded::default()
         };
         let projects = read.open_table(tables::PROJECTS).map_err(broken)?;
@@ -570,7 +570,11 @@ impl Store for Embedded {
             pending: fresh + retry,
             events: read.open_table(tables::EVENTS).map_err(broken)?.len().map_err(broken)?,
             quarantined: quarantine.len().map_err(broken)?,
+            pending_retry: retry,
             bytes: path.and_then(|path| path.metadata().ok()).map_or(0, |meta| meta.len()),
+            free_bytes: path
+                .and_then(|path| rustix::fs::statvfs(path).ok())
+                .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         })
     }
 

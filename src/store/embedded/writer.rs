@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::logic::batch::{Batch, Expect, Next, Op};
 use crate::model::delivery::{Ending, FailedReason, Finished, Pending, Queue};
-use crate::model::event::EventName;
+use crate::model::event::{Event, EventName};
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
@@ -450,9 +450,13 @@ impl<'t> Session<'t> {
                 self.idempotency.insert(row, record.as_slice())?;
                 self.idempotency_by_time.insert((known.at.0, row.0, row.1), ())?;
             }
-            Op::PutOperatorToken(hash) => {
-                let record = record::encode(Kind::Meta, b"operator_token", hash);
-                self.meta.insert("operator_token", record.as_slice())?;
+            Op::RemoveProject(id) => {
+                self.projects.remove(id.get())?;
+            }
+            Op::EraseEvent { event, at } => self.erase(*event, *at)?,
+            Op::PutOperator(operator) => {
+                let record = record::encode(Kind::Meta, b"operator", &**operator);
+                self.meta.insert("operator", record.as_slice())?;
             }
         }
         Ok(())
@@ -472,6 +476,19 @@ impl<'t> Session<'t> {
         let Some(old) = self.webhook(id)? else { return Ok(()) };
         for key in subscriptions(&old) {
             self.subscriptions.remove(key.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn erase(&mut self, seq: Seq, at: Wall) -> Result<(), WriteError> {
+        let key = seq.0.to_be_bytes();
+        let event: Option<Event> = self
+            .events
+            .get(seq.0)?
+            .and_then(|record| record::decode(Kind::Event, &key, record.value()).ok());
+        if let Some(event) = event {
+            let record = record::encode(Kind::Event, &key, &event.erased(at));
+            self.events.insert(seq.0, record.as_slice())?;
         }
         Ok(())
     }
