@@ -17,7 +17,7 @@ use postrider::logic::batch::Durability;
 use postrider::logic::dispatcher::{self, TargetLimits};
 use postrider::logic::quota::Rate;
 use postrider::model::attempt::{Failure, Outcome, Phases};
-use postrider::model::delivery::Finished;
+use postrider::model::delivery::{CancelledReason, Ending, Finished};
 use postrider::model::draft::{ProjectDraft, WebhookDraft, WebhookPatch};
 use postrider::model::event::{Dialect, EventName, Kind, Source};
 use postrider::model::ids::{ProjectId, Seq, WebhookId};
@@ -89,6 +89,7 @@ pub fn default_settings() -> Settings {
         },
         targets: BTreeMap::new(),
         retention_ms: 7 * DAY_MS,
+        disable_failing_after_ms: None,
         user_agent: HeaderValue::from_static("sim"),
     }
 }
@@ -265,6 +266,12 @@ impl World {
         self.tell(Message::Time);
     }
 
+    /// Starts anew in order to have other settings.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.crash(0);
+    }
+
     pub fn finished(&self, seq: Seq) -> Option<Finished> {
         self.store.finished(seq).expect("reads")
     }
@@ -362,6 +369,11 @@ impl World {
     }
 
     fn start(&mut self, job: postrider::engine::core::Job) {
+        let event = self.store.event(job.row.event).expect("reads");
+        if event.is_some_and(|event| event.erased_at.is_some()) {
+            let ending = Ending::Cancelled(CancelledReason::Erased);
+            return self.later(DISK_MS, Message::Unsendable(job.row, ending));
+        }
         let host = job.webhook.target_url.origin().host.to_string();
         let behaviour = self.targets.get(&host).cloned();
         let (outcome, took_ms, retry_after) = match behaviour {

@@ -95,7 +95,7 @@ async fn rotate(asked: &Rotate, control: &Control, json: bool) -> Result<(), Sto
         line(&Json::Object(all));
         return Ok(());
     }
-    show(&[webhook.clone()], json);
+    show(std::slice::from_ref(&webhook), json);
     if let Some(rotation @ Json::Object(_)) = webhook.get("rotation") {
         say("");
         fields(rotation);

@@ -8,7 +8,7 @@ use super::*;
 use crate::dialect::uploadcare::encode;
 use crate::model::ids::{ProjectId, WebhookId};
 use crate::model::time::Wall;
-use crate::model::webhook::{FileDelete, SignatureStyle, WebhookState};
+use crate::model::webhook::{FileDelete, Rotation, RotationPhase, SignatureStyle, WebhookState};
 
 const V05: View = View::Vendor(Version::V05);
 const V06: View = View::Vendor(Version::V06);
