@@ -181,6 +181,7 @@ enum Step {
     Remove { id: u32 },
     Close { lane: u32 },
     Erase { pick: usize },
+    Project { id: u32, stays: bool },
     Idempotency { key: u128, at: u64 },
     Upkeep { keep_since: u64, rows_max: usize },
 }
@@ -195,6 +196,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..4u32).prop_map(|id| Step::Remove { id }),
         1 => (1..4u32).prop_map(|lane| Step::Close { lane }),
         1 => any::<usize>().prop_map(|pick| Step::Erase { pick }),
+        1 => (2..4u32, any::<bool>()).prop_map(|(id, stays)| Step::Project { id, stays }),
         1 => (0..3u128, 1..40u64).prop_map(|(key, at)| Step::Idempotency { key, at }),
         1 => (0..50u64, 1..6usize)
             .prop_map(|(keep_since, rows_max)| Step::Upkeep { keep_since, rows_max }),
@@ -293,6 +295,11 @@ impl History {
                     (Vec::new(), vec![Op::EraseEvent { event, at: Wall(60) }])
                 }
             },
+            Step::Project { id, stays: true } => (Vec::new(), vec![Op::PutProject(project(*id))]),
+            Step::Project { id, stays: false } => {
+                let id = ProjectId::new(*id).expect("an id");
+                (Vec::new(), vec![Op::RemoveProject(id)])
+            }
             Step::Idempotency { key, at } => {
                 let free = Expect::IdempotencyFree {
                     project: one,

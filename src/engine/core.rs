@@ -42,7 +42,7 @@ use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::target::Origin;
 use crate::model::time::{MINUTE_MS, Now, Wall};
-use crate::model::webhook::Webhook;
+use crate::model::webhook::{Webhook, WebhookState};
 use crate::net::Response;
 use crate::store::{CommitError, Store, Upkeep};
 
@@ -592,6 +592,10 @@ impl Core {
         self.forget_rotation(old.as_deref());
         if let Some(at) = shown.rotation.as_ref().and_then(|rotation| rotation.next_step) {
             self.rotations.insert((at, id));
+        }
+        if shown.state != WebhookState::Active {
+            // What it did before is no reason any more once it is active again.
+            self.failing.remove(&id);
         }
         self.set_lane(now, &shown);
         shown

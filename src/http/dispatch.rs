@@ -32,8 +32,9 @@ impl Service for Api {
         let path = shown_path(request.uri().path()).to_owned();
         let id = request.extensions().get::<RequestId>().cloned();
         let started = clock::mono();
-        let source = Route::of(request.uri().path()).and_then(|route| route.publishes());
-        let response = self.answer(request, peer).await;
+        let route = Route::of(request.uri().path());
+        let source = route.as_ref().and_then(Route::publishes);
+        let response = self.answer(route, request, peer).await;
         if let Some(source) = source.filter(|_| method == Method::POST) {
             self.intake.answered(source, response.status());
         }
@@ -51,9 +52,14 @@ impl Service for Api {
 }
 
 impl Api {
-    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    async fn answer(
+        &self,
+        route: Option<Route>,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Response<Body> {
         let (parts, incoming) = request.into_parts();
-        let route = match Route::of(parts.uri.path()) {
+        let route = match route {
             // Beside its one method, it is the id of a webhook that does not exist.
             Some(Route::Incoming(name))
                 if parts.method != Method::POST && parts.method != Method::OPTIONS =>
@@ -171,7 +177,6 @@ impl Api {
         }
         let limits = self.body_limits(&route);
         match route {
-            Route::Projects if parts.method == Method::GET => operator::list_projects(self),
             Route::Metrics => metrics::show(self).await,
             Route::Projects
             | Route::OfProject(_, None)

@@ -139,7 +139,7 @@ pub enum TargetVerb {
     List,
     /// Show a target: its limits and what is under way
     Show {
-        /// Scheme, host and port: https://example.com
+        /// Its scheme, host and port, as a URL without a path
         #[arg(value_name = "TARGET")]
         target: String,
     },
@@ -147,13 +147,13 @@ pub enum TargetVerb {
     Set(TargetSet),
     /// Send nothing to a target; events are kept and their clocks stand still
     Pause {
-        /// Scheme, host and port: https://example.com
+        /// Its scheme, host and port, as a URL without a path
         #[arg(value_name = "TARGET")]
         target: String,
     },
     /// Send to a target again, first what was kept
     Resume {
-        /// Scheme, host and port: https://example.com
+        /// Its scheme, host and port, as a URL without a path
         #[arg(value_name = "TARGET")]
         target: String,
     },
@@ -167,7 +167,7 @@ Examples:
   postrider target set https://example.com --in-flight 4
   postrider target set https://example.com --reset")]
 pub struct TargetSet {
-    /// Scheme, host and port: https://example.com
+    /// Its scheme, host and port, as a URL without a path
     #[arg(value_name = "TARGET")]
     pub target: String,
     /// Attempts a second

@@ -95,13 +95,15 @@ pub fn rename(project: Project, name: String) -> Change {
 /// A project with one secret key more.
 pub fn add_secret_key(
     catalog: &Catalog,
+    planned: &BTreeMap<ProjectId, Project>,
     mut project: Project,
     key: Secret,
 ) -> Result<Change, CommandError> {
     if project.secret_keys.len() >= SECRET_KEYS_MAX {
         return Err(CommandError::TooMany(SECRET_KEYS_MAX));
     }
-    if catalog.project_by_secret_key(key.expose()).is_some() || project.secret_keys.contains(&key) {
+    let is_planned = planned.values().any(|other| other.secret_keys.contains(&key));
+    if is_planned || catalog.project_by_secret_key(key.expose()).is_some() {
         return Err(CommandError::KeyTaken("secret key"));
     }
     project.secret_keys.push(key);

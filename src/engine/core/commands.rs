@@ -110,6 +110,11 @@ impl Core {
                 let planned = &self.planned_projects;
                 let change =
                     command::project::put_project(&catalog, planned, draft, free, now.wall)?;
+                if let Some(project) = &change.project
+                    && self.removed_projects.contains(&project.id)
+                {
+                    return Err(CommandError::IdUsed(project.id));
+                }
                 self.project_planned(change)
             }
             Command::AddIntakeToken { project, name, hash, secret } => {
@@ -131,7 +136,12 @@ impl Core {
             }
             Command::AddSecretKey { project, key } => {
                 let project = self.latest(&catalog, project)?;
-                let change = command::project::add_secret_key(&catalog, project, key)?;
+                let change = command::project::add_secret_key(
+                    &catalog,
+                    &self.planned_projects,
+                    project,
+                    key,
+                )?;
                 self.project_planned(change)
             }
             Command::RevokeSecretKey { project, key } => {
