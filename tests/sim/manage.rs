@@ -261,6 +261,56 @@ fn nothing_is_disabled_unless_that_is_wanted() {
 }
 
 #[test]
+fn what_is_asked_for_beside_a_removal_finds_nothing() {
+    let mut world = World::new(embedded(), default_settings(), 42);
+    let id = world.webhook("t.example", "", Limits::default());
+    let project = world.project;
+    let step = RotationStep::Begin {
+        secret: Secret::new("next".to_owned()),
+        promote_after_ms: None,
+        overlap_ms: 1,
+    };
+    let results = world.results_at_once(vec![
+        Command::RemoveProject(project),
+        Command::RenameProject { project, name: "again".to_owned() },
+        Command::PutProject(World::project_draft("again")),
+        Command::AddSecretKey { project, key: Secret::new("key".to_owned()) },
+        Command::Rotate { project, id, step },
+    ]);
+    let errors: Vec<Option<CommandError>> = results.into_iter().map(Result::err).collect();
+    let gone = Some(CommandError::NotFound);
+    let used = Some(CommandError::IdUsed(project));
+    assert_eq!(errors, [None, gone.clone(), used, gone.clone(), gone]);
+    world.crash(SECOND_MS);
+    let loaded = world.store.load().expect("loads");
+    assert!(loaded.projects.is_empty() && loaded.webhooks.is_empty());
+}
+
+#[test]
+fn what_the_operator_does_at_once_is_all_done() {
+    let mut world = World::new(embedded(), default_settings(), 43);
+    let token = |n: u8| Command::AddOperatorToken { name: n.to_string(), hash: [n; 32] };
+    let origin = Origin::parse("http://t.example").expect("an origin");
+    let project = world.project;
+    world.commands_at_once(vec![
+        token(1),
+        Command::SetTarget { origin: origin.clone(), patch: paused(true) },
+        token(2),
+        Command::RemoveProject(project),
+        Command::RevokeOperatorToken(1),
+        token(3),
+    ]);
+    for _ in 0..2 {
+        let operator = world.operator();
+        let names: Vec<&str> = operator.tokens.iter().map(|token| token.name.as_str()).collect();
+        assert_eq!(names, ["2", "3"]);
+        assert!(operator.target(&origin).paused_since.is_some());
+        assert!(operator.removed_projects.contains(&project));
+        world.crash(SECOND_MS);
+    }
+}
+
+#[test]
 fn a_removed_project_takes_all_of_it_along_and_its_id_is_not_given_again() {
     for store in [memory(), embedded()] {
         let mut world = World::new(store, default_settings(), 41);

@@ -21,6 +21,7 @@ use postrider::model::delivery::{CancelledReason, Ending, Finished};
 use postrider::model::draft::{ProjectDraft, WebhookDraft, WebhookPatch};
 use postrider::model::event::{Dialect, EventName, Kind, Source};
 use postrider::model::ids::{ProjectId, Seq, WebhookId};
+use postrider::model::operator::Operator;
 use postrider::model::project::ProjectSettings;
 use postrider::model::secret::Secret;
 use postrider::model::target::{Origin, TargetUrl};
@@ -177,6 +178,13 @@ impl World {
 
     /// Hands out several commands before any of them is on disk, and waits for all.
     pub fn commands_at_once(&mut self, commands: Vec<Command>) {
+        for result in self.results_at_once(commands) {
+            result.expect("done");
+        }
+    }
+
+    /// The same, and what came of each.
+    pub fn results_at_once(&mut self, commands: Vec<Command>) -> Vec<Result<Answer, CommandError>> {
         let mut answers = Vec::new();
         for command in commands {
             let (reply, answer) = oneshot::channel();
@@ -184,9 +192,12 @@ impl World {
             answers.push(answer);
         }
         self.run_for(SECOND_MS);
-        for mut answer in answers {
-            answer.try_recv().expect("an answer").expect("done");
-        }
+        answers.into_iter().map(|mut answer| answer.try_recv().expect("an answer")).collect()
+    }
+
+    /// What is kept for the operator.
+    pub fn operator(&self) -> Arc<Operator> {
+        Arc::clone(self.core.catalog().read().expect("not poisoned").operator())
     }
 
     /// The tokens of the project: their names.
