@@ -215,13 +215,15 @@ fn a_webhook_that_fails_for_days_is_disabled_where_that_is_wanted() {
     world.update(id, WebhookPatch { is_active: Some(true), ..WebhookPatch::default() });
     days(&mut world, 2);
     assert_eq!(world.show(id).expect("is there").state, WebhookState::Active);
-    // So has one that its owner switched off and on.
-    for is_active in [false, true] {
-        world.update(id, WebhookPatch { is_active: Some(is_active), ..WebhookPatch::default() });
+    // So has one that its owner switches off and on, each time.
+    for _ in 0..2 {
+        for on in [false, true] {
+            world.update(id, WebhookPatch { is_active: Some(on), ..WebhookPatch::default() });
+        }
+        world.publish();
+        world.run_for(2 * DAY_MS);
+        assert_eq!(world.show(id).expect("is there").state, WebhookState::Active);
     }
-    world.publish();
-    world.run_for(2 * DAY_MS);
-    assert_eq!(world.show(id).expect("is there").state, WebhookState::Active);
 }
 
 #[test]
