@@ -306,7 +306,7 @@ def main(report, seed):
         ids.append(str(hers.json()["id"]))
         call(port, ALICE, "POST", "/webhooks/%s/secret/rotate/" % ids[0])
         event = call(port, ALICE, "POST", "/events/",
-                     {"event": "order.paid", "data": {"mark": "alicepayloadcanary"}}).json()["id"]
+                     {"event": "nobody.listens", "data": {"mark": "alicepayloadcanary"}}).json()["id"]
         canaries += ["alicepayloadcanary", event, HER_TARGET, target_id(HER_TARGET)]
         before = listed()
         body = json.dumps({"webhook": {"target_url": receiver.url("/mallory/x"), "events": ["a"]},
