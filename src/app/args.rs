@@ -3,11 +3,17 @@
 //! Owns the grammar and the help texts. Must never act, read a file or end the process: what was
 //! asked for is returned, a usage error or a help text as well.
 
+mod operator;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::operator::{
+    Event, EventVerb, KeyVerb, OneWebhook, OperatorTokenVerb, Rotate, Target, TargetSet,
+    TargetVerb, Token,
+};
 use super::config::units::{UnitError, duration_ms};
 use super::config::{FlagValue, LogFormat};
 use crate::model::webhook::Version;
@@ -81,6 +87,15 @@ pub enum Verb {
     /// Webhooks: who gets which events
     #[command(visible_alias = "webhooks")]
     Webhook(Webhook),
+    /// Events that were accepted
+    #[command(visible_alias = "events")]
+    Event(Event),
+    /// Targets: what protects the receivers
+    #[command(visible_alias = "targets")]
+    Target(Target),
+    /// Operator tokens: they let you do everything over HTTP
+    #[command(visible_alias = "tokens")]
+    Token(Token),
     /// The configuration: check it, show it, or print one to start from
     Config(Config),
     /// Check the signatures of a request whose body is on stdin
@@ -229,6 +244,29 @@ pub enum ProjectVerb {
         #[arg(value_name = "PROJECT")]
         project: Option<String>,
     },
+    /// Give a project another name
+    Rename {
+        /// Id or public key
+        #[arg(value_name = "PROJECT")]
+        project: String,
+        /// What people call it from now on
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Remove a project with its webhooks; what waits for them is cancelled
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Id or public key
+        #[arg(value_name = "PROJECT")]
+        project: String,
+    },
+    /// Secret keys: they prove that a request is the project's
+    #[command(visible_alias = "keys")]
+    Key {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: KeyVerb,
+    },
     /// Intake tokens: they let other systems bring events in, and nothing else
     #[command(visible_alias = "tokens")]
     Token {
@@ -313,13 +351,30 @@ pub enum WebhookVerb {
     /// Remove a webhook; what waits for it is cancelled
     #[command(visible_alias = "remove")]
     Rm {
-        /// Its id
-        #[arg(value_name = "ID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
-        id: u32,
-        /// Project, by id or public key [default: the only one]
-        #[arg(long, value_name = "PROJECT")]
-        project: Option<String>,
+        /// Which webhook.
+        #[command(flatten)]
+        one: OneWebhook,
     },
+    /// Send a test event and show its attempt; 0 if it was delivered
+    Test {
+        /// Which webhook.
+        #[command(flatten)]
+        one: OneWebhook,
+    },
+    /// Keep events without sending any
+    Pause {
+        /// Which webhook.
+        #[command(flatten)]
+        one: OneWebhook,
+    },
+    /// Send again, first what was kept
+    Resume {
+        /// Which webhook.
+        #[command(flatten)]
+        one: OneWebhook,
+    },
+    /// Change the signing secret in two phases, so that no receiver misses a delivery
+    Rotate(Rotate),
 }
 
 /// `webhook add`.
@@ -585,6 +640,9 @@ impl Verb {
             Verb::Send(send) => send.data_dir.as_ref(),
             Verb::Project(project) => project.place.data.as_ref(),
             Verb::Webhook(webhook) => webhook.place.data.as_ref(),
+            Verb::Event(event) => event.place.data.as_ref(),
+            Verb::Target(target) => target.place.data.as_ref(),
+            Verb::Token(token) => token.place.data.as_ref(),
             Verb::Config(config) => config.place.data.as_ref(),
             Verb::Dev(_)
             | Verb::Verify(_)
@@ -679,6 +737,12 @@ mod tests {
             "listen --delay 5",
             "listen --status 99",
             "webhook rm 0",
+            "webhook rotate 7 --promote --abort",
+            "webhook rotate 7 --finish --secret a",
+            "target set https://a.example --rate 0",
+            "target set https://a.example --burst 5 --reset",
+            "target pause",
+            "token revoke",
             "webhook add",
             "webhook add u --secret a --secret-file b",
             "send",

@@ -100,8 +100,8 @@ pub(crate) struct Daemon {
     pub handle: Handle,
     /// The API that the listeners serve.
     pub api: Arc<Api>,
-    /// Whether the store held an operator token.
-    pub has_operator_token: bool,
+    /// Whether the store is new: no token was ever made in it for the operator.
+    pub is_first_start: bool,
     store: Arc<Embedded>,
     engine: JoinHandle<Result<(), EngineError>>,
     stop_engine: watch::Sender<bool>,
@@ -126,15 +126,16 @@ impl Daemon {
         let seam: Arc<dyn Store> = Arc::<Embedded>::clone(&store);
         let settings = engine::Settings { core: core_settings(config)?, deliver };
         let (engine, handle) = Engine::new(settings, seam, Arc::clone(&net), AllowList::default())?;
-        let token = engine.operator_token();
+        let is_first_start = engine.is_first_start();
         let (stop_engine, engine_stops) = watch::channel(false);
         let (stop_servers, _) = watch::channel(false);
         let engine = tokio::spawn(engine.run(engine_stops));
-        let api = Arc::new(Api::new(handle.clone(), net, api_config(config), token));
+        let configured = config.projects.iter().map(|project| project.public_key.clone()).collect();
+        let api = Arc::new(Api::new(handle.clone(), net, api_config(config), configured));
         Ok(Daemon {
             handle,
             api,
-            has_operator_token: token.is_some(),
+            is_first_start,
             store,
             engine,
             stop_engine,
@@ -241,6 +242,7 @@ fn core_settings(config: &Config) -> Result<core::Settings, StartError> {
         },
         targets: targets.collect(),
         retention_ms: config.store.retention_ms,
+        disable_failing_after_ms: delivery.disable_failing_after_ms,
         user_agent: HeaderValue::try_from(&delivery.user_agent)
             .map_err(|_| StartError::UserAgent)?,
     })
@@ -272,6 +274,7 @@ fn api_config(config: &Config) -> ApiConfig {
             events_max: config.publish.events_per_request_max as usize,
         },
         sns_confirm: config.sources.sns_confirm,
+        metrics_public: config.metrics.public,
     }
 }
 

@@ -22,7 +22,8 @@ use crate::model::secret::Secret;
 
 /// The file's name in the data directory.
 const FILE_NAME: &str = "first-start-keys";
-const TOKEN_BYTES: usize = 24;
+/// What the token of the first start is called.
+const FIRST_TOKEN_NAME: &str = "first start";
 
 /// Creates or updates the configuration's projects, and makes what a first start makes.
 pub(crate) async fn prepare(daemon: &mut Daemon, config: &Config) -> Result<(), Stop> {
@@ -38,21 +39,22 @@ pub(crate) async fn prepare(daemon: &mut Daemon, config: &Config) -> Result<(), 
         put.map_err(|error| stop(&format!("{}: [[project]]", entry.place), &error))?;
     }
     let mut made = None;
-    if daemon.handle.catalog().projects().next().is_none() {
-        let draft = fresh::project(None, "default");
-        match daemon.handle.command(Command::PutProject(draft)).await {
-            Ok(Answer::Project(project)) => made = Some(project),
-            Ok(_) => {}
-            Err(error) => return Err(stop("the first project", &error)),
-        }
-    }
     let mut token = None;
-    if !daemon.has_operator_token {
-        let made_token = Secret::new(fresh::hex::<TOKEN_BYTES>());
+    // Later on, who removed the last project or token meant it.
+    if daemon.is_first_start {
+        if daemon.handle.catalog().projects().next().is_none() {
+            let draft = fresh::project(None, "default");
+            match daemon.handle.command(Command::PutProject(draft)).await {
+                Ok(Answer::Project(project)) => made = Some(project),
+                Ok(_) => {}
+                Err(error) => return Err(stop("the first project", &error)),
+            }
+        }
+        let made_token = fresh::operator_token();
         let hash = Sha256::digest(made_token.expose().as_bytes()).into();
-        let put = daemon.handle.command(Command::PutOperatorToken(hash)).await;
+        let name = FIRST_TOKEN_NAME.to_owned();
+        let put = daemon.handle.command(Command::AddOperatorToken { name, hash }).await;
         put.map_err(|error| stop("the operator token", &error))?;
-        daemon.api.set_operator_token(hash);
         token = Some(made_token);
     }
     if made.is_some() || token.is_some() {
@@ -64,7 +66,7 @@ pub(crate) async fn prepare(daemon: &mut Daemon, config: &Config) -> Result<(), 
 
 fn stop(what: &str, error: &CommandError) -> Stop {
     let exit = match error {
-        CommandError::KeyTaken(_) | CommandError::NoId => Exit::Config,
+        CommandError::KeyTaken(_) | CommandError::NoId | CommandError::IdUsed(_) => Exit::Config,
         _ => Exit::Failure,
     };
     Stop::new(exit, format!("{what}: {error}"))

@@ -72,6 +72,9 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Stop> {
         Verb::Listen(listen) => verbs::listen::run(listen, &load(arguments)?, json),
         Verb::Send(send) => verbs::send::run(send, &load(arguments)?, json),
         Verb::Project(project) => verbs::project::run(&project.verb, &load(arguments)?, json),
+        Verb::Event(event) => verbs::event::run(&event.verb, &load(arguments)?, json),
+        Verb::Target(target) => verbs::target::run(&target.verb, &load(arguments)?, json),
+        Verb::Token(token) => verbs::token::run(&token.verb, &load(arguments)?, json),
         Verb::Webhook(webhook) => verbs::webhook::run(&webhook.verb, &load(arguments)?, json),
     }
 }

@@ -127,6 +127,12 @@ pub fn all(kind: Kind, name: &EventName) -> Vec<EventName> {
     names.into_iter().filter_map(EventName::parse).collect()
 }
 
+/// The canonical name of a kind; events of custom types are `custom` all.
+#[must_use]
+pub fn canonical(kind: Kind) -> &'static str {
+    TABLE.iter().find(|row| row.kind == kind).map_or("custom", |row| row.canonical)
+}
+
 /// Whether a format has an event of this name that webhooks can subscribe to.
 #[must_use]
 pub fn subscribable(format: Format, name: &EventName) -> bool {

@@ -65,6 +65,11 @@ impl EventCache {
         }
     }
 
+    /// Lets an event go.
+    pub fn remove(&mut self, seq: Seq) {
+        self.events.remove(&seq);
+    }
+
     /// An event, if it is still here.
     #[must_use]
     pub fn get(&self, seq: Seq) -> Option<Arc<Cached>> {
@@ -97,6 +102,7 @@ mod tests {
                 accepted_at: Wall(1),
                 idempotency_key: None,
                 source: Source::Native,
+                erased_at: None,
             }));
         }
         assert!(cache.bytes <= BYTES_MAX);

@@ -3,7 +3,10 @@
 //! Owns the commands, their answers and errors, and the lifecycle rules: which change closes a
 //! lane, which keeps it. Must never write: a command becomes a batch and a change of the catalog.
 
-use std::collections::BTreeMap;
+pub mod operator;
+pub mod project;
+pub mod rotation;
+
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -12,10 +15,12 @@ use crate::logic::batch::{Batch, Durability, Expect, Op};
 use crate::logic::catalog::Catalog;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{CancelledReason, Ending, FailedReason};
-use crate::model::draft::{ProjectDraft, WebhookDraft, WebhookPatch};
+use crate::model::draft::{self, ProjectDraft, WebhookDraft, WebhookPatch};
 use crate::model::ids::{DeliveryId, ProjectId, Seq, WebhookId};
-use crate::model::project::{INTAKE_TOKENS_MAX, IntakeToken, Project};
+use crate::model::operator::Operator;
+use crate::model::project::Project;
 use crate::model::secret::Secret;
+use crate::model::target::Origin;
 use crate::model::time::Wall;
 use crate::model::webhook::{DisabledReason, WEBHOOKS_PER_PROJECT_MAX, Webhook, WebhookState};
 use crate::source::native::NewEvent;
@@ -115,8 +120,124 @@ pub enum Command {
         /// Which.
         id: u32,
     },
-    /// Sets the operator token's SHA-256.
-    PutOperatorToken([u8; 32]),
+    /// Goes one step on in the change of a webhook's signing secret.
+    Rotate {
+        /// Whose.
+        project: ProjectId,
+        /// Which.
+        id: WebhookId,
+        /// The step.
+        step: RotationStep,
+    },
+    /// Renames a project.
+    RenameProject {
+        /// Which.
+        project: ProjectId,
+        /// What people call it from now on.
+        name: String,
+    },
+    /// Removes a project with its webhooks and what is pending for them.
+    RemoveProject(ProjectId),
+    /// Gives a project one secret key more.
+    AddSecretKey {
+        /// Which.
+        project: ProjectId,
+        /// The key.
+        key: Secret,
+    },
+    /// Takes a secret key away from a project.
+    RevokeSecretKey {
+        /// Which.
+        project: ProjectId,
+        /// The key.
+        key: Secret,
+    },
+    /// Takes an event's payload away for good.
+    EraseEvent {
+        /// Whose.
+        project: ProjectId,
+        /// Which.
+        event: Seq,
+    },
+    /// Makes a token of the operator.
+    AddOperatorToken {
+        /// What people call it.
+        name: String,
+        /// SHA-256 of the token.
+        hash: [u8; 32],
+    },
+    /// Revokes a token of the operator.
+    RevokeOperatorToken(u32),
+    /// Changes what the operator set for a target.
+    SetTarget {
+        /// Which.
+        origin: Origin,
+        /// How.
+        patch: TargetPatch,
+    },
+}
+
+/// A step in the change of a signing secret.
+#[derive(Clone, Debug)]
+pub enum RotationStep {
+    /// Stages the next secret.
+    Begin {
+        /// The next secret.
+        secret: Secret,
+        /// After so many milliseconds it becomes the webhook's own by itself.
+        promote_after_ms: Option<u64>,
+        /// So many milliseconds the old one signs beside it then.
+        overlap_ms: u64,
+    },
+    /// Makes the staged secret the webhook's own.
+    Promote,
+    /// Drops the old secret.
+    Finish,
+    /// Goes back to the secret that was there before, and drops the other.
+    Abort,
+}
+
+/// What changes of a target's settings.
+#[derive(Clone, Debug, Default)]
+pub struct TargetPatch {
+    /// Attempts a second; cleared, the configuration's hold.
+    pub rate_per_second: draft::Change<u32>,
+    /// Attempts at once after a quiet time.
+    pub burst: draft::Change<u32>,
+    /// Attempts under way at once.
+    pub in_flight: draft::Change<u32>,
+    /// Whether nothing is sent to it.
+    pub paused: Option<bool>,
+}
+
+impl Command {
+    /// Whose command it is; `None` for the operator's own.
+    #[must_use]
+    pub fn project(&self) -> Option<ProjectId> {
+        match self {
+            Command::CreateWebhook { project, .. }
+            | Command::UpdateWebhook { project, .. }
+            | Command::DeleteWebhook { project, .. }
+            | Command::Unsubscribe { project, .. }
+            | Command::PauseWebhook { project, .. }
+            | Command::ResumeWebhook { project, .. }
+            | Command::TestWebhook { project, .. }
+            | Command::Hasten { project, .. }
+            | Command::CreateHidden { project, .. }
+            | Command::AddIntakeToken { project, .. }
+            | Command::RevokeIntakeToken { project, .. }
+            | Command::Rotate { project, .. }
+            | Command::RenameProject { project, .. }
+            | Command::RemoveProject(project)
+            | Command::AddSecretKey { project, .. }
+            | Command::RevokeSecretKey { project, .. }
+            | Command::EraseEvent { project, .. } => Some(*project),
+            Command::PutProject(_)
+            | Command::AddOperatorToken { .. }
+            | Command::RevokeOperatorToken(_)
+            | Command::SetTarget { .. } => None,
+        }
+    }
 }
 
 /// What came of a command.
@@ -128,6 +249,8 @@ pub enum Answer {
     Project(Arc<Project>),
     /// The first attempt of a test.
     Tested(Box<Tested>),
+    /// What is kept for the operator, as it is now.
+    Operator(Arc<Operator>),
     /// It was done.
     Done,
 }
@@ -173,6 +296,21 @@ pub enum CommandError {
     /// There is no room.
     #[error("there is no room for it: the disk is full, or [store] size_max is reached")]
     Full,
+    /// A project that was removed had this id.
+    #[error("a project that was removed had the id {0}; take another one")]
+    IdUsed(ProjectId),
+    /// The step does not follow from where the change of the secret is.
+    #[error("{0}")]
+    Rotation(&'static str),
+    /// A project's last key can't be taken away.
+    #[error("this is the project's last key; add another one first")]
+    LastKey,
+    /// There are too many of something.
+    #[error("{0} is the most there can be; remove one first")]
+    TooMany(usize),
+    /// The target does not take anything now.
+    #[error("the target is paused by the operator: nothing is sent")]
+    TargetPaused,
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(Arc<str>),
@@ -193,6 +331,30 @@ pub struct Change {
     pub closes: Vec<(WebhookId, Seq, Ending)>,
     /// A project as it will be.
     pub project: Option<Project>,
+    /// A project that will be gone.
+    pub removes_project: Option<ProjectId>,
+    /// An event whose payload will be gone.
+    pub erases: Option<Seq>,
+    /// What is kept for the operator, as it will be.
+    pub operator: Option<Arc<Operator>>,
+    /// Targets whose settings will be others.
+    pub targets: Vec<Origin>,
+    /// Why the engine does it by itself, if it does.
+    pub own: Option<Own>,
+}
+
+/// What the engine changes of a webhook by itself. If somebody else changed the webhook at the same
+/// time, it looks again at what is there now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// Its target answered 410.
+    Gone,
+    /// No attempt succeeded for too long.
+    Failing,
+    /// Since when none succeeded, to be written down.
+    Since(Option<Wall>),
+    /// The next step of a rotation is due.
+    Rotation,
 }
 
 impl From<CommitError> for CommandError {
@@ -310,7 +472,7 @@ fn fresh(
         format: draft.format,
         state,
         secret: draft.secret,
-        next_secret: None,
+        rotation: None,
         headers: draft.headers,
         limits: draft.limits,
         options: draft.options,
@@ -318,6 +480,7 @@ fn fresh(
         updated: now,
         revision: 1,
         paused_total_ms: 0,
+        failing_since: None,
         listener: None,
         hidden: false,
     }
@@ -325,10 +488,17 @@ fn fresh(
 
 /// A changed webhook. `is_active=false` cancels what is pending; `is_active=true` enables a webhook
 /// that is inactive or disabled, and leaves a paused one paused.
-pub fn update(old: &Webhook, patch: WebhookPatch, last: Seq, now: Wall) -> Change {
+pub fn update(
+    catalog: &Catalog,
+    old: &Webhook,
+    patch: WebhookPatch,
+    last: Seq,
+    now: Wall,
+) -> Change {
     let mut webhook = next_revision(old, now);
     let is_active = patch.is_active;
     patch.apply(&mut webhook);
+    keep_paused_time(catalog.operator(), old, &mut webhook, now);
     let mut change = Change::default();
     change.expect_revision(old);
     if webhook.events != old.events || webhook.target_url != old.target_url {
@@ -340,7 +510,7 @@ pub fn update(old: &Webhook, patch: WebhookPatch, last: Seq, now: Wall) -> Chang
             let ending = Ending::Cancelled(CancelledReason::Inactive);
             change.close(old.id, last, ending, now);
         }
-        Some(true) if !old.is_active() => webhook.state = WebhookState::Active,
+        Some(true) if !old.is_active() => leave_state(&mut webhook, WebhookState::Active, now),
         _ => {}
     }
     change.put(webhook);
@@ -358,14 +528,24 @@ pub fn delete(webhooks: &[Arc<Webhook>], last: Seq, now: Wall) -> Change {
     change
 }
 
-/// A webhook whose target answered 410.
+/// A webhook that is disabled, and why the engine does it.
 #[must_use]
-pub fn gone(old: &Webhook, last: Seq, now: Wall) -> Change {
+pub fn disable(old: &Webhook, reason: DisabledReason, own: Own, last: Seq, now: Wall) -> Change {
     let mut webhook = next_revision(old, now);
-    leave_state(&mut webhook, WebhookState::Disabled(DisabledReason::Gone), now);
-    let mut change = Change::default();
+    leave_state(&mut webhook, WebhookState::Disabled(reason), now);
+    let mut change = Change { own: Some(own), ..Change::default() };
     change.expect_revision(old);
     change.close(old.id, last, Ending::Failed(FailedReason::Disabled), now);
+    change.put(webhook);
+    change
+}
+
+/// A webhook of which is written down since when no attempt succeeded. Its owner changed nothing.
+#[must_use]
+pub fn failing_since(old: &Webhook, since: Option<Wall>) -> Change {
+    let webhook = Webhook { failing_since: since, revision: old.revision + 1, ..old.clone() };
+    let mut change = Change { own: Some(Own::Since(since)), ..Change::default() };
+    change.expect_revision(old);
     change.put(webhook);
     change
 }
@@ -400,85 +580,25 @@ pub fn resume(old: &Webhook, now: Wall) -> Result<Change, CommandError> {
     Ok(change)
 }
 
-/// A project as the draft wants it: a new one, or the one with the draft's id or public key.
-/// `planned` are projects whose last change is on its way to disk.
-pub fn put_project(
-    catalog: &Catalog,
-    planned: &BTreeMap<ProjectId, Project>,
-    draft: ProjectDraft,
-    free_id: Option<ProjectId>,
-    now: Wall,
-) -> Result<Change, CommandError> {
-    let by_key = catalog.project_by_public_key(&draft.public_key);
-    let old = draft.id.and_then(|id| catalog.project(id)).or(by_key);
-    let id = draft.id.or(old.map(|old| old.id)).or(free_id).ok_or(CommandError::NoId)?;
-    if by_key.is_some_and(|other| other.id != id) {
-        return Err(CommandError::KeyTaken("public key"));
-    }
-    let taken = |secret: &Secret| {
-        catalog.project_by_secret_key(secret.expose()).is_some_and(|other| other.id != id)
-    };
-    if draft.secret_keys.iter().any(taken) {
-        return Err(CommandError::KeyTaken("secret key"));
-    }
-    let old = planned.get(&id).or(old.map(|old| &**old));
-    let project = Project {
-        id,
-        name: draft.name,
-        public_key: draft.public_key,
-        secret_keys: draft.secret_keys,
-        created: old.map_or(now, |old| old.created),
-        settings: draft.settings,
-        intake_tokens: old.map_or_else(Vec::new, |old| old.intake_tokens.clone()),
-    };
-    let mut change = Change::default();
-    if old.is_none_or(|old| *old != project) {
-        change.ops.push(Op::PutProject(project.clone()));
-    }
-    change.project = Some(project);
-    Ok(change)
-}
-
-/// A project with one intake token more.
-pub fn add_intake_token(
-    mut project: Project,
-    name: String,
-    hash: [u8; 32],
-    secret: Option<Secret>,
-    now: Wall,
-) -> Result<Change, CommandError> {
-    if project.intake_tokens.len() >= INTAKE_TOKENS_MAX {
-        return Err(CommandError::NoId);
-    }
-    let last = project.intake_tokens.iter().map(|token| token.id).max().unwrap_or(0);
-    let id = last.checked_add(1).ok_or(CommandError::NoId)?;
-    project.intake_tokens.push(IntakeToken { id, name, hash, secret, created: now });
-    Ok(of_project(project))
-}
-
-/// A project with one intake token less.
-pub fn revoke_intake_token(mut project: Project, id: u32) -> Result<Change, CommandError> {
-    let before = project.intake_tokens.len();
-    project.intake_tokens.retain(|token| token.id != id);
-    if project.intake_tokens.len() == before {
-        return Err(CommandError::NotFound);
-    }
-    Ok(of_project(project))
-}
-
-fn of_project(project: Project) -> Change {
-    let ops = vec![Op::PutProject(project.clone())];
-    Change { ops, project: Some(project), ..Change::default() }
-}
-
 fn next_revision(old: &Webhook, now: Wall) -> Webhook {
     // `updated` moves with every change, even within a millisecond.
     let updated = now.max(old.updated.plus(1));
     Webhook { updated, revision: old.revision + 1, ..old.clone() }
 }
 
-/// Ends a pause, if there is one, and sets the state.
+/// The time that the old target was paused goes with the webhook to the new one: deadlines that were
+/// extended by it stay so.
+fn keep_paused_time(operator: &Operator, old: &Webhook, new: &mut Webhook, now: Wall) {
+    let (from, to) = (old.target_url.origin(), new.target_url.origin());
+    if from != to {
+        let whole = new.paused_total_ms.saturating_add(operator.target(from).paused_ms(now));
+        new.paused_total_ms = whole.saturating_sub(operator.target(to).paused_ms(now));
+    }
+}
+
+/// Ends a pause, if there is one, and sets the state. How long it has been failing is counted anew.
 fn leave_state(webhook: &mut Webhook, state: WebhookState, now: Wall) {
+    webhook.failing_since = None;
     webhook.paused_total_ms = webhook.paused_ms(now);
     webhook.state = state;
 }

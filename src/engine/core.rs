@@ -12,8 +12,10 @@
 
 mod commands;
 mod hidden;
+mod own;
+mod targets;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderValue;
@@ -21,19 +23,22 @@ use tokio::sync::oneshot;
 
 use super::StartError;
 use super::cache::{Cached, EventCache};
-use super::command::{self, Answer, Change, Command, CommandError, Tested};
+use super::command::{self, Answer, Change, Command, CommandError, Own, Tested};
+use super::counters::Counters;
 use super::submit::{Accepted, Plan, Planned, Submission, SubmitError};
 use crate::logic::address::AllowList;
 use crate::logic::batch::{AcceptedEvent, Batch, Durability, Next, Op};
 use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::{
-    self, Dispatcher, Ended, Figures, Input, LaneSpec, Output, Probe, Settled, TargetLimits, Wake,
+    self, Dispatcher, Ended, Figures, Input, Output, Probe, Settled, TargetFigures, TargetLimits,
+    Wake,
 };
 use crate::logic::verdict;
 use crate::model::attempt::Attempt;
-use crate::model::delivery::{Pending, Queue, QueueKey};
+use crate::model::delivery::{Ending, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, mix};
+use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::target::Origin;
 use crate::model::time::{MINUTE_MS, Now, Wall};
@@ -55,6 +60,8 @@ pub struct Settings {
     pub targets: BTreeMap<Origin, TargetLimits>,
     /// How long finished deliveries, attempts and payloads are kept.
     pub retention_ms: u64,
+    /// A webhook none of whose attempts succeeded for so long is disabled.
+    pub disable_failing_after_ms: Option<u64>,
     /// What deliveries call themselves.
     pub user_agent: HeaderValue,
 }
@@ -95,14 +102,21 @@ pub enum Message {
     },
     /// An attempt ended.
     Ended(Box<AttemptEnd>),
-    /// A delivery can't be attempted: its event is damaged.
-    Unsendable(Pending),
+    /// A delivery can't be attempted, and ends so: its event is damaged or erased.
+    Unsendable(Pending, Ending),
     /// A step of upkeep is done.
     UpkeepDone(Result<Upkeep, CommitError>),
     /// Somebody wants figures.
     Figures {
         /// Who.
         reply: oneshot::Sender<Figures>,
+    },
+    /// Somebody wants figures about targets.
+    Targets {
+        /// Which targets.
+        origins: Vec<Origin>,
+        /// Who.
+        reply: oneshot::Sender<Vec<TargetFigures>>,
     },
     /// No more attempts may start, and no more events come in.
     Drain,
@@ -186,7 +200,6 @@ enum After {
         change: Box<Change>,
     },
     Settle(Vec<Settled>),
-    Token(oneshot::Sender<Result<Answer, CommandError>>),
 }
 
 /// The core.
@@ -219,7 +232,17 @@ pub struct Core {
     held: bool,
     draining: bool,
     broken: Option<Arc<str>>,
-    operator_token: Option<[u8; 32]>,
+    counters: Arc<Counters>,
+    /// What is kept for the operator, as the last change that was handed out leaves it.
+    planned_operator: Operator,
+    /// Projects whose removal was handed out.
+    removed_projects: BTreeSet<ProjectId>,
+    /// When the next step of each rotation happens by itself.
+    rotations: BTreeSet<(Wall, WebhookId)>,
+    /// Since when no attempt of a webhook succeeded, as far as this process knows.
+    failing: BTreeMap<WebhookId, Wall>,
+    /// Whether the store had never held a token when it was opened.
+    is_first_start: bool,
 }
 
 impl Core {
@@ -260,8 +283,18 @@ impl Core {
             held: false,
             draining: false,
             broken: None,
-            operator_token: loaded.operator_token,
+            counters: Arc::new(Counters::default()),
+            planned_operator: loaded.operator.clone().unwrap_or_default(),
+            removed_projects: BTreeSet::new(),
+            rotations: BTreeSet::new(),
+            failing: BTreeMap::new(),
+            is_first_start: loaded.operator.as_ref().is_none_or(|one| one.token_id_max == 0),
         };
+        core.put_operator(Arc::new(loaded.operator.unwrap_or_default()));
+        let origins: Vec<Origin> = core.planned_operator.targets.keys().cloned().collect();
+        for origin in &origins {
+            core.set_target(now, origin);
+        }
         for project in loaded.projects {
             core.put_project(project);
         }
@@ -291,10 +324,16 @@ impl Core {
         Arc::clone(&self.catalog)
     }
 
-    /// SHA-256 of the operator token that the store held at the start.
+    /// What was counted since the start.
     #[must_use]
-    pub fn operator_token(&self) -> Option<[u8; 32]> {
-        self.operator_token
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Whether no token was ever made for the operator.
+    #[must_use]
+    pub fn is_first_start(&self) -> bool {
+        self.is_first_start
     }
 
     /// Lets no attempt start.
@@ -314,22 +353,29 @@ impl Core {
                 self.dispatch(now, Input::Fetched { webhook, queue, rows });
             }
             Message::Ended(end) => self.ended(now, *end),
-            Message::Unsendable(row) => {
+            Message::Unsendable(row, ending) => {
                 if let Some(reply) = self.tests.remove(&row.key.seq) {
                     answer(reply, Err(CommandError::NotFound));
                 }
-                self.dispatch(now, Input::Unsendable(row));
+                self.dispatch(now, Input::Unsendable(row, ending));
             }
             Message::UpkeepDone(result) => self.upkeep_done(now, result),
             Message::Figures { reply } => {
                 // Whoever asked may have gone.
-                let _ = reply.send(self.dispatcher.figures());
+                let mut figures = self.dispatcher.figures();
+                figures.oldest_ready = self.dispatcher.oldest_ready(now);
+                let _ = reply.send(figures);
+            }
+            Message::Targets { origins, reply } => {
+                let figures = origins.iter().map(|origin| self.dispatcher.target_figures(origin));
+                let _ = reply.send(figures.collect());
             }
             Message::Drain => {
                 self.draining = true;
                 self.hold();
             }
         }
+        self.rotate(now);
         self.upkeep(now);
     }
 
@@ -354,7 +400,8 @@ impl Core {
     pub fn next_wake(&self) -> Wake {
         let wake = self.dispatcher.next_wake();
         let upkeep = (!self.upkeep_running).then_some(self.upkeep_at);
-        let wall = [wake.wall, upkeep].into_iter().flatten().min();
+        let rotation = self.rotations.first().map(|(at, _)| *at);
+        let wall = [wake.wall, upkeep, rotation].into_iter().flatten().min();
         Wake { wall, mono: wake.mono }
     }
 
@@ -381,6 +428,8 @@ impl Core {
     ) {
         let planned = if self.draining {
             Err(SubmitError::Draining)
+        } else if self.removed_projects.contains(&submission.project) {
+            Err(SubmitError::ProjectGone)
         } else if let Some(id) = submission.to {
             self.plan_to(now, submission, id)
         } else {
@@ -461,9 +510,6 @@ impl Core {
                     self.dispatch(now, Input::Settled(settled));
                 }
             }
-            After::Token(reply) => {
-                answer(reply, result.map(|()| Answer::Done).map_err(CommandError::from));
-            }
             After::Change { reply, change } => self.changed(now, *change, result, reply),
         }
     }
@@ -496,7 +542,7 @@ impl Core {
                 // A later answer of the target says it again.
                 None if error == CommandError::Full => {}
                 // The engine's own change was overtaken: look again at what is there now.
-                None => self.disable_again(now, &change),
+                None => self.again(now, &change),
             }
             return;
         }
@@ -506,7 +552,9 @@ impl Core {
             self.upkeep_soon = true;
         }
         for id in change.removes {
-            self.write_catalog(|catalog| catalog.remove_webhook(id));
+            let removed = self.write_catalog(|catalog| catalog.remove_webhook(id));
+            self.forget_rotation(removed.as_deref());
+            self.failing.remove(&id);
             self.dispatch(now, Input::LaneRemoved(id));
         }
         for webhook in change.puts {
@@ -515,30 +563,44 @@ impl Core {
         if let Some(project) = change.project {
             result = Answer::Project(self.put_project(project));
         }
+        if let Some(id) = change.removes_project {
+            self.planned_projects.remove(&id);
+            self.allows.remove(&id);
+            self.write_catalog(|catalog| catalog.remove_project(id));
+        }
+        if let Some(seq) = change.erases {
+            self.cache.remove(seq);
+        }
+        if let Some(operator) = change.operator {
+            result = Answer::Operator(Arc::clone(&operator));
+            self.put_operator(operator);
+        }
+        for origin in change.targets {
+            self.set_target(now, &origin);
+        }
         if let Some(reply) = reply {
             answer(reply, Ok(result));
-        }
-    }
-
-    fn disable_again(&mut self, now: Now, change: &Change) {
-        for webhook in &change.puts {
-            self.disable(now, webhook.id);
         }
     }
 
     fn put_webhook(&mut self, now: Now, webhook: Webhook) -> Arc<Webhook> {
         let id = webhook.id;
         self.webhook_id_max = self.webhook_id_max.max(id.get());
-        let spec = LaneSpec {
-            webhook: id,
-            origin: webhook.target_url.origin().clone(),
-            limits: webhook.limits,
-            runs: webhook.state == WebhookState::Active,
-            paused_total_ms: webhook.paused_ms(now.wall),
-        };
         let shown = Arc::new(webhook.clone());
-        self.write_catalog(|catalog| catalog.put_webhook(webhook));
-        self.dispatch(now, Input::Lane(spec));
+        let old = self.write_catalog(|catalog| {
+            let old = catalog.webhook(id).cloned();
+            catalog.put_webhook(webhook);
+            old
+        });
+        self.forget_rotation(old.as_deref());
+        if let Some(at) = shown.rotation.as_ref().and_then(|rotation| rotation.next_step) {
+            self.rotations.insert((at, id));
+        }
+        if shown.state != WebhookState::Active {
+            // What it did before is no reason any more once it is active again.
+            self.failing.remove(&id);
+        }
+        self.set_lane(now, &shown);
         shown
     }
 
@@ -592,6 +654,8 @@ impl Core {
             });
             answer(reply, tested.ok_or(CommandError::NotFound));
         }
+        self.counters.attempt(ended.outcome, ended.phases);
+        self.note_outcome(now, &ended);
         self.dispatch(now, Input::Ended(ended));
     }
 
@@ -605,7 +669,7 @@ impl Core {
                 }
                 Output::Start { row, probe } => self.start(row, probe),
                 Output::Settle(op) => self.settle(*op),
-                Output::Gone(webhook) => self.disable(now, webhook),
+                Output::Gone(webhook) => self.disable(now, webhook, Own::Gone),
             }
         }
     }
@@ -634,23 +698,14 @@ impl Core {
         if let Op::Settle { queue, key, next, .. } = &op {
             let again = match next {
                 Next::Pending(row) => Some(*row),
-                Next::Finished(_) => None,
+                Next::Finished(finished) => {
+                    self.counters.finished(finished);
+                    None
+                }
             };
             self.settled.push(Settled { queue: *queue, key: *key, again });
         }
         self.settle_ops.push(op);
-    }
-
-    fn disable(&mut self, now: Now, id: WebhookId) {
-        let catalog = Arc::clone(&self.catalog);
-        let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(webhook) = catalog.webhook(id)
-            && webhook.is_active()
-        {
-            tracing::warn!(webhook = %id, "The target answered 410 Gone; the webhook is disabled.");
-            let change = command::gone(webhook, self.sequence.last(), now.wall);
-            self.commit_change(change, None);
-        }
     }
 
     fn upkeep(&mut self, now: Now) {

@@ -13,6 +13,7 @@
 pub mod cache;
 pub mod command;
 pub mod core;
+pub mod counters;
 mod once;
 mod perform;
 pub mod submit;
@@ -25,15 +26,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::logic::address::AllowList;
-use crate::logic::batch::IdempotencyRecord;
+use crate::logic::batch::{Durability, IdempotencyRecord};
 use crate::logic::catalog::Catalog;
-use crate::logic::dispatcher::Figures;
+use crate::logic::dispatcher::{Figures, TargetFigures};
+use crate::model::event::Event;
+use crate::model::ids::Seq;
+use crate::model::target::Origin;
 use crate::model::time::{DAY_MS, Mono, SECOND_MS};
 use crate::net::Net;
 use crate::store::{ReadError, Stats, Store};
 
 use self::command::{Answer, Command, CommandError};
 use self::core::{Core, Effect, Message};
+use self::counters::Counters;
 use self::submit::{Accepted, Submission, SubmitError};
 
 /// How long finished deliveries, attempts and payloads are kept, unless configured.
@@ -79,6 +84,7 @@ pub struct Handle {
     catalog: Arc<RwLock<Catalog>>,
     store: Arc<dyn Store>,
     status: Arc<Status>,
+    counters: Arc<Counters>,
 }
 
 #[derive(Default)]
@@ -164,6 +170,34 @@ impl Handle {
         answer.await.ok()
     }
 
+    /// Figures about targets, one for each, in order.
+    pub async fn targets(&self, origins: Vec<Origin>) -> Option<Vec<TargetFigures>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Targets { origins, reply }).ok()?;
+        answer.await.ok()
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// When the loop turned last.
+    #[must_use]
+    pub fn ticked(&self) -> Mono {
+        Mono(self.status.ticked_at.load(Ordering::Relaxed))
+    }
+
+    /// An event. Reads the disk.
+    pub async fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError> {
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || store.event(seq)).await {
+            Ok(read) => read,
+            Err(error) => Err(ReadError::Broken(Box::new(error))),
+        }
+    }
+
     /// Stops starting attempts; what is under way may end.
     pub fn drain(&self) {
         self.status.draining.send_replace(true);
@@ -207,6 +241,7 @@ pub struct Engine {
     sender: mpsc::UnboundedSender<Message>,
     status: Arc<Status>,
     deliver: bool,
+    counters: Arc<Counters>,
     attempts: tokio::task::JoinSet<()>,
 }
 
@@ -227,16 +262,20 @@ impl Engine {
             catalog: core.catalog(),
             store: Arc::clone(&store),
             status: Arc::clone(&status),
+            counters: core.counters(),
         };
         let attempts = tokio::task::JoinSet::new();
         let deliver = settings.deliver;
-        Ok((Engine { core, store, net, messages, sender, status, deliver, attempts }, handle))
+        let counters = core.counters();
+        let engine =
+            Engine { core, store, net, messages, sender, status, deliver, counters, attempts };
+        Ok((engine, handle))
     }
 
-    /// SHA-256 of the operator token that the store held at the start.
+    /// Whether no token was ever made for the operator.
     #[must_use]
-    pub fn operator_token(&self) -> Option<[u8; 32]> {
-        self.core.operator_token()
+    pub fn is_first_start(&self) -> bool {
+        self.core.is_first_start()
     }
 
     /// Runs until it was told to drain and nothing is under way any more, or until `stop` says
@@ -299,10 +338,18 @@ impl Engine {
         while let Some(effect) = self.core.poll() {
             let report = self.sender.clone();
             match effect {
-                Effect::Commit { ticket, batch } => self.store.commit(
-                    batch,
-                    Box::new(move |result| tell(&report, Message::Committed { ticket, result })),
-                ),
+                Effect::Commit { ticket, batch } => {
+                    let started = clock::mono();
+                    let counters =
+                        (batch.durability == Durability::Now).then(|| Arc::clone(&self.counters));
+                    let done = Box::new(move |result| {
+                        if let Some(counters) = counters {
+                            counters.commit(clock::mono().since(started));
+                        }
+                        tell(&report, Message::Committed { ticket, result });
+                    });
+                    self.store.commit(batch, done);
+                }
                 Effect::Fetch { webhook, queue, after, rows } => {
                     let store = Arc::clone(&self.store);
                     tokio::task::spawn_blocking(move || {

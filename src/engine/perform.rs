@@ -14,6 +14,7 @@ use crate::clock;
 use crate::dialect;
 use crate::logic::sign;
 use crate::model::attempt::{Failure, Outcome, Phases};
+use crate::model::delivery::{CancelledReason, Ending, FailedReason};
 use crate::model::ids::DeliveryId;
 use crate::net::{Net, Request, Response};
 use crate::store::{ReadError, Store};
@@ -27,7 +28,10 @@ pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> M
                 webhook = %job.webhook.id,
                 "An event is damaged or gone; its delivery failed."
             );
-            return Message::Unsendable(job.row);
+            return Message::Unsendable(job.row, Ending::Failed(FailedReason::Damaged));
+        }
+        Err(Loss::Erased) => {
+            return Message::Unsendable(job.row, Ending::Cancelled(CancelledReason::Erased));
         }
         Err(Loss::Unreadable) => return ended(job, now_failed(Failure::OutOfResources), None),
     };
@@ -46,6 +50,7 @@ pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> M
 
 enum Loss {
     Damaged,
+    Erased,
     Unreadable,
 }
 
@@ -56,6 +61,7 @@ async fn load(job: &Job, store: Arc<dyn Store>) -> Result<Arc<Cached>, Loss> {
     let seq = job.row.event;
     let read = tokio::task::spawn_blocking(move || store.event(seq)).await;
     match read {
+        Ok(Ok(Some(event))) if event.erased_at.is_some() => Err(Loss::Erased),
         Ok(Ok(Some(event))) => Ok(Arc::new(Cached::new(event))),
         Ok(Ok(None) | Err(ReadError::Damaged { .. })) => Err(Loss::Damaged),
         Ok(Err(error)) => {

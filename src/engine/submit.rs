@@ -220,7 +220,7 @@ impl Plan<'_> {
                     slot: 0,
                     first_attempt: None,
                     deadline: self.now.plus(WINDOW_MS),
-                    paused_base_ms: webhook.paused_ms(self.now),
+                    paused_base_ms: self.catalog.paused_ms(&webhook, self.now),
                 };
                 planned.batch.ops.push(Op::Enqueue(row));
                 planned.rows.push(row);
@@ -274,5 +274,6 @@ fn stored(new: NewEvent, id: EventId, project: ProjectId, source: Source, now: W
         accepted_at: now,
         idempotency_key: new.idempotency_key,
         source,
+        erased_at: None,
     }
 }

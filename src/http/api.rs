@@ -2,21 +2,26 @@
 //!
 //! Owns these. Must never route: that is `dispatch`.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Response, StatusCode, header};
 
-use super::auth::Proven;
+use super::auth::{self, Proven};
 use super::body::Body;
 use super::limits::{ClientLimiter, ClientRate, RetryAfterSeconds};
+use super::metrics::IntakeCounters;
+use super::peer::Peer;
 use super::respond::{self};
+use crate::clock;
 use crate::dialect::body::Fields;
 use crate::dialect::uploadcare::headers::View;
 use crate::engine::Handle;
 use crate::engine::command::CommandError;
 use crate::model::project::Project;
+use crate::model::time::Wall;
 use crate::net::Net;
 use crate::source::native::PublishLimits;
 
@@ -36,6 +41,8 @@ pub struct ApiConfig {
     pub publish: PublishLimits,
     /// Whether topics of SNS that ask are confirmed.
     pub sns_confirm: bool,
+    /// Whether `/metrics` needs no token.
+    pub metrics_public: bool,
 }
 
 /// The service.
@@ -44,7 +51,10 @@ pub struct Api {
     pub(super) net: Arc<Net>,
     pub(super) config: ApiConfig,
     pub(super) auth_failures: ClientLimiter,
-    pub(super) operator_token: RwLock<Option<[u8; 32]>>,
+    /// Public keys of the projects that stand in the configuration.
+    pub(super) configured: BTreeSet<String>,
+    pub(super) intake: IntakeCounters,
+    pub(super) started: Wall,
     /// Held while a hidden webhook is made, so that there is one for each target of `/send/`.
     pub(super) sending: tokio::sync::Mutex<()>,
 }
@@ -77,7 +87,7 @@ impl Api {
         handle: Handle,
         net: Arc<Net>,
         config: ApiConfig,
-        operator_token: Option<[u8; 32]>,
+        configured: BTreeSet<String>,
     ) -> Api {
         let per_minute =
             NonZeroU32::new(config.auth_failures_per_minute).unwrap_or(NonZeroU32::MIN);
@@ -91,14 +101,17 @@ impl Api {
             net,
             config,
             auth_failures,
-            operator_token: RwLock::new(operator_token),
+            configured,
+            intake: IntakeCounters::default(),
+            started: clock::now().wall,
             sending: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Replaces the operator token's SHA-256.
-    pub fn set_operator_token(&self, hash: [u8; 32]) {
-        *self.operator_token.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+    /// Whether a request comes from the operator: by the control socket's permissions, or by one of
+    /// the operator's tokens.
+    pub(super) fn is_operator(&self, parts: &Parts, peer: Peer) -> bool {
+        peer.control || auth::is_operator(&parts.headers, &self.handle.catalog().operator().tokens)
     }
 }
 
@@ -139,10 +152,15 @@ pub(super) fn command_error(error: &CommandError, content_type: &'static str) ->
         CommandError::NotUnique
         | CommandError::TooManyWebhooks
         | CommandError::KeyTaken(_)
+        | CommandError::IdUsed(_)
+        | CommandError::TooMany(_)
         | CommandError::NoId => {
             respond::detail(StatusCode::BAD_REQUEST, content_type, &error.to_string())
         }
-        CommandError::NotSending(_) => {
+        CommandError::NotSending(_)
+        | CommandError::TargetPaused
+        | CommandError::Rotation(_)
+        | CommandError::LastKey => {
             respond::detail(StatusCode::CONFLICT, content_type, &error.to_string())
         }
     }

@@ -21,6 +21,7 @@ use crate::dialect::uploadcare::auth::{
 };
 use crate::engine::Handle;
 use crate::model::ids::ProjectId;
+use crate::model::operator::OperatorToken;
 use crate::model::project::{IntakeToken, Project, key_is_sound};
 use crate::model::secret::Secret;
 use crate::model::time::Wall;
@@ -201,16 +202,16 @@ pub async fn operator_body(incoming: Incoming, limits: BodyLimits) -> Result<Byt
     read(incoming, limits).await
 }
 
-/// Whether the headers carry the operator token, given its SHA-256.
+/// Whether the headers carry one of the operator's tokens. Each is compared.
 #[must_use]
-pub fn is_operator(headers: &HeaderMap, token: Option<&[u8; 32]>) -> bool {
-    let given = credentials(text(headers, header::AUTHORIZATION));
-    match (given, token) {
-        (Ok(Credentials::Bearer { secret_key }), Some(token)) => {
-            Sha256::digest(secret_key.as_bytes()).as_slice().ct_eq(token).into()
-        }
-        _ => false,
-    }
+pub fn is_operator(headers: &HeaderMap, tokens: &[OperatorToken]) -> bool {
+    let Ok(Credentials::Bearer { secret_key }) = credentials(text(headers, header::AUTHORIZATION))
+    else {
+        return false;
+    };
+    let given = Sha256::digest(secret_key.as_bytes());
+    let matches = |token: &OperatorToken| bool::from(given.as_slice().ct_eq(&token.hash));
+    tokens.iter().fold(false, |any, token| matches(token) | any)
 }
 
 async fn read(incoming: Incoming, limits: BodyLimits) -> Result<Bytes, Refusal> {

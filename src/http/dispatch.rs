@@ -3,8 +3,6 @@
 //! Owns the order in which a request is looked at: route, method, client limits, credentials, body,
 //! meaning. Must never understand a body itself: that is `manage`, `publish` and `operator`.
 
-use std::sync::PoisonError;
-
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -14,9 +12,12 @@ use super::auth::{self, BodyLimits, Refusal};
 use super::body::Body;
 use super::peer::Peer;
 use super::respond::{self, JSON, RequestId};
-use super::route::Route;
+use super::route::{EventAction, Route};
 use super::server::Service;
-use super::{intake, jsonapi, manage, operator, ops, publish, send, tokens};
+use super::{
+    events, intake, jsonapi, keys, manage, metrics, operator, ops, publish, rotation, send,
+    targets, tokens,
+};
 use crate::clock;
 use crate::dialect::uploadcare::auth::AuthError;
 use crate::dialect::uploadcare::headers::{NotAcceptable, View};
@@ -31,7 +32,12 @@ impl Service for Api {
         let path = shown_path(request.uri().path()).to_owned();
         let id = request.extensions().get::<RequestId>().cloned();
         let started = clock::mono();
-        let response = self.answer(request, peer).await;
+        let route = Route::of(request.uri().path());
+        let source = route.as_ref().and_then(Route::publishes);
+        let response = self.answer(route, request, peer).await;
+        if let Some(source) = source.filter(|_| method == Method::POST) {
+            self.intake.answered(source, response.status());
+        }
         tracing::debug!(
             request = id.as_ref().map(RequestId::as_str),
             client = %peer.client,
@@ -46,9 +52,14 @@ impl Service for Api {
 }
 
 impl Api {
-    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    async fn answer(
+        &self,
+        route: Option<Route>,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Response<Body> {
         let (parts, incoming) = request.into_parts();
-        let route = match Route::of(parts.uri.path()) {
+        let route = match route {
             // Beside its one method, it is the id of a webhook that does not exist.
             Some(Route::Incoming(name))
                 if parts.method != Method::POST && parts.method != Method::OPTIONS =>
@@ -76,9 +87,19 @@ impl Api {
         match route {
             Route::Health => ops::health(),
             Route::Ready => ops::ready(&self.handle),
-            Route::Projects | Route::Listen | Route::Stats | Route::OfProject(..) => {
+            Route::Metrics if self.config.metrics_public => metrics::show(self).await,
+            Route::Targets | Route::Target(_) if self.is_operator(&parts, peer) => {
                 self.operator(route, parts, incoming, peer).await
             }
+            Route::Projects
+            | Route::Listen
+            | Route::OfProject(..)
+            | Route::Keys(_)
+            | Route::Key(..)
+            | Route::OperatorTokens
+            | Route::OperatorToken(_)
+            | Route::Stats
+            | Route::Metrics => self.operator(route, parts, incoming, peer).await,
             route => self.project(route, parts, incoming, peer).await,
         }
     }
@@ -151,31 +172,34 @@ impl Api {
             if let Err(wait) = self.auth_failures.peek(peer.client, clock::mono()) {
                 return respond::too_many_requests(JSON, wait);
             }
-            let token = *self.operator_token.read().unwrap_or_else(PoisonError::into_inner);
-            if !auth::is_operator(&parts.headers, token.as_ref()) {
+            if !self.is_operator(&parts, peer) {
                 return self.refuse(Refusal::Auth(AuthError::SecretKeyUnknown), JSON, peer);
             }
         }
         let limits = self.body_limits(&route);
         match route {
-            Route::Projects if parts.method == Method::POST => {
-                match auth::operator_body(incoming, limits).await {
-                    Ok(body) => operator::create_project(self, &parts, &body).await,
-                    Err(refusal) => self.refuse(refusal, JSON, peer),
-                }
-            }
-            Route::Projects => operator::list_projects(self),
+            Route::Metrics => metrics::show(self).await,
             Route::Stats => operator::stats(self).await,
+            Route::Projects
+            | Route::OfProject(_, None)
+            | Route::Keys(_)
+            | Route::Key(..)
+            | Route::OperatorTokens
+            | Route::OperatorToken(_)
+            | Route::Targets
+            | Route::Target(_) => match auth::operator_body(incoming, limits).await {
+                Ok(body) => self.operators_own(route, &parts, &body, peer).await,
+                Err(refusal) => self.refuse(refusal, JSON, peer),
+            },
             Route::Listen => match auth::operator_body(incoming, limits).await {
                 Ok(body) if peer.control => operator::listen(self, &parts, &body).await,
                 Ok(_) => respond::detail(StatusCode::NOT_FOUND, JSON, "Not found."),
                 Err(refusal) => self.refuse(refusal, JSON, peer),
             },
-            Route::OfProject(name, inner) => {
+            Route::OfProject(name, Some(inner)) => {
                 let Some(project) = operator::find_project(self, &name) else {
                     return respond::detail(StatusCode::NOT_FOUND, JSON, "Not found.");
                 };
-                let Some(inner) = inner else { return operator::show_project(&project) };
                 match auth::as_operator(project, incoming, limits).await {
                     Ok(proven) => {
                         let view = View::Own;
@@ -185,6 +209,52 @@ impl Api {
                 }
             }
             _ => respond::detail(StatusCode::NOT_FOUND, JSON, "Not found."),
+        }
+    }
+
+    /// The operator's request for itself, its body read.
+    async fn operators_own(
+        &self,
+        route: Route,
+        parts: &Parts,
+        body: &[u8],
+        peer: Peer,
+    ) -> Response<Body> {
+        let not_found = || respond::detail(StatusCode::NOT_FOUND, JSON, "Not found.");
+        let is_write = !matches!(parts.method, Method::GET | Method::HEAD);
+        match route {
+            Route::Projects if is_write => operator::create_project(self, parts, body).await,
+            Route::Projects => operator::list_projects(self),
+            Route::OperatorTokens if is_write => operator::create_token(self, parts, body).await,
+            Route::OperatorTokens => operator::list_tokens(self),
+            Route::OperatorToken(id) => operator::revoke_token(self, id).await,
+            Route::Targets if is_write => targets::set_named(self, parts, body).await,
+            Route::Targets => targets::list(self, parts).await,
+            Route::Target(Some(origin)) if is_write => {
+                targets::set(self, origin, parts, body).await
+            }
+            Route::Target(Some(origin)) => targets::show(self, origin).await,
+            Route::OfProject(name, _) => match operator::find_project(self, &name) {
+                Some(project) if parts.method == Method::DELETE => {
+                    operator::remove_project(self, &project).await
+                }
+                Some(project) if is_write => {
+                    operator::rename_project(self, &project, parts, body).await
+                }
+                Some(project) => operator::show_project(&project),
+                None => not_found(),
+            },
+            Route::Keys(name) => match operator::find_project(self, &name) {
+                Some(project) if is_write => keys::add(self, &project, parts, body).await,
+                Some(project) => keys::list(&project),
+                None => not_found(),
+            },
+            Route::Key(name, key) => match operator::find_project(self, &name) {
+                Some(project) if is_write => keys::revoke(self, &project, &key).await,
+                Some(project) => keys::show(&project, &key, peer),
+                None => not_found(),
+            },
+            _ => not_found(),
         }
     }
 
@@ -199,6 +269,13 @@ impl Api {
             }
             (Route::Webhook(id), _) => manage::show(self, &call, id),
             (Route::WebhookAction(id, action), _) => manage::act(self, &call, id, action).await,
+            (Route::WebhookSecret(id, step), _) => rotation::step(self, &call, id, step).await,
+            (Route::EventAction(id, EventAction::Erase), _) => events::erase(self, &call, id).await,
+            (Route::Targets, &Method::POST) | (Route::Target(_), &Method::POST) => {
+                respond::detail(StatusCode::FORBIDDEN, JSON, targets::OPERATORS_ALONE)
+            }
+            (Route::Targets, _) => targets::list_share(self, &call).await,
+            (Route::Target(origin), _) => targets::show_share(self, &call, origin).await,
             (Route::Events, _) => publish::publish(self, &call).await,
             (Route::Send, _) => send::send(self, &call).await,
             (Route::In(source), _) => intake::take(self, &call, source).await,

@@ -10,6 +10,8 @@ use crate::model::secret::Secret;
 
 /// Bytes of a public or secret key of a project, written as twice as many hexadecimal digits.
 const PROJECT_KEY_BYTES: usize = 10;
+/// Bytes of an operator token, written so too.
+const OPERATOR_TOKEN_BYTES: usize = 24;
 
 /// A project with fresh keys.
 #[must_use]
@@ -18,7 +20,7 @@ pub fn project(id: Option<ProjectId>, name: &str) -> ProjectDraft {
         id,
         name: name.to_owned(),
         public_key: hex::<PROJECT_KEY_BYTES>(),
-        secret_keys: vec![Secret::new(hex::<PROJECT_KEY_BYTES>())],
+        secret_keys: vec![secret_key()],
         settings: ProjectSettings::default(),
     }
 }
@@ -29,6 +31,25 @@ pub fn signing_secret() -> Secret {
     let mut bytes = [0; 16];
     clock::fill_random(&mut bytes);
     Secret::new(alnum_id("whsec-", u128::from_be_bytes(bytes)))
+}
+
+/// What signs the deliveries of any other webhook: 32 hexadecimal digits. They are strict base64 of
+/// 24 bytes as well, so every scheme and library takes them as they are.
+#[must_use]
+pub fn long_signing_secret() -> Secret {
+    Secret::new(hex::<16>())
+}
+
+/// A secret key of a project.
+#[must_use]
+pub fn secret_key() -> Secret {
+    Secret::new(hex::<PROJECT_KEY_BYTES>())
+}
+
+/// A token of the operator.
+#[must_use]
+pub fn operator_token() -> Secret {
+    Secret::new(format!("op_{}", hex::<OPERATOR_TOKEN_BYTES>()))
 }
 
 /// Random bytes as lower-case hexadecimal digits.

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::engine::submit::{Accepted, EventKey, SubmitError};
 use crate::logic::address::AllowList;
 use crate::model::attempt::Outcome;
-use crate::model::event::Source;
+use crate::model::event::{Kind, Source};
 use crate::net::Request;
 use crate::source::s3::Confirmation;
 use crate::source::{self, Context, Head, Intake, Occurrence, Refusal, Said};
@@ -75,12 +75,16 @@ pub(super) async fn take(api: &Api, call: &Call, source: Source) -> Response<Bod
 }
 
 async fn submit(api: &Api, call: &Call, source: Source, events: Vec<Occurrence>) -> Response<Body> {
+    let kinds: Vec<Kind> = events.iter().map(|one| one.event.kind).collect();
     let keyed = events.into_iter().map(|Occurrence { event, key }| {
         let key = EventKey::new(source::name(source), &key.text, key.window_ms);
         (event, key)
     });
     match api.handle.submit_each(call.project().id, source, keyed.collect()).await {
         Ok(accepted) => {
+            for (one, kind) in accepted.iter().zip(&kinds) {
+                api.intake.accepted(source, &[*kind], one.duplicate);
+            }
             let ids = accepted.iter().flat_map(|one| &one.events).map(|event| event.id.to_string());
             let ids: Vec<String> = ids.collect();
             let duplicates = accepted.iter().filter(|one: &&Accepted| one.duplicate).count() as u64;

@@ -240,6 +240,11 @@ impl Call {
             | CommandError::TooManyWebhooks
             | CommandError::KeyTaken(_)
             | CommandError::NoId
+            | CommandError::IdUsed(_)
+            | CommandError::TooMany(_)
+            | CommandError::Rotation(_)
+            | CommandError::LastKey
+            | CommandError::TargetPaused
             | CommandError::NotSending(_) => {
                 errors(StatusCode::UNPROCESSABLE_ENTITY, self.content_type, &error.to_string())
             }

@@ -185,7 +185,7 @@ pub(super) async fn check_target(
 }
 
 /// A webhook of the project, if the view shows it. A `listen` session's is its own affair.
-fn find(api: &Api, call: &Call, id: WebhookId) -> Option<Arc<Webhook>> {
+pub(super) fn find(api: &Api, call: &Call, id: WebhookId) -> Option<Arc<Webhook>> {
     let catalog = api.handle.catalog();
     let webhook = catalog.webhook(id)?;
     let visible = webhook.project == call.project().id
@@ -195,7 +195,7 @@ fn find(api: &Api, call: &Call, id: WebhookId) -> Option<Arc<Webhook>> {
     visible.then(|| Arc::clone(webhook))
 }
 
-fn fields(call: &Call) -> Result<Fields, Unreadable> {
+pub(super) fn fields(call: &Call) -> Result<Fields, Unreadable> {
     api::fields(&call.parts, call.proven.body(), call.view.content_type())
 }
 
@@ -220,6 +220,6 @@ fn invalid(call: &Call, error: &Invalid) -> Response<Body> {
     respond::bytes(StatusCode::BAD_REQUEST, call.view.content_type(), encode::invalid(error))
 }
 
-fn not_found(call: &Call) -> Response<Body> {
+pub(super) fn not_found(call: &Call) -> Response<Body> {
     respond::detail(StatusCode::NOT_FOUND, call.view.content_type(), "Not found.")
 }

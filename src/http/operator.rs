@@ -1,20 +1,22 @@
-//! `/projects/`, `/stats/` and `/listen/`: the operator's part, by control socket or operator token.
+//! `/projects/`, `/operator/`, `/stats/` and `/listen/`: the operator's part, by control socket or
+//! token.
 //!
-//! Owns projects as the operator sees them, and the sessions of `listen`. Must never show a secret
-//! key but once, to whoever made it.
+//! Owns projects as the operator sees them, the operator's tokens, and the sessions of `listen`.
+//! Must never show a secret key or a token but once, to whoever made it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Response, StatusCode};
+use sha2::{Digest, Sha256};
 
 use super::api::{self, Api, command_error};
 use super::body::Body;
 use super::fresh;
 use super::limits::RetryAfterSeconds;
 use super::respond::{self, JSON};
-use crate::dialect::body::Field;
+use crate::dialect::body::{Field, Fields};
 use crate::dialect::names;
 use crate::dialect::object::{Object, array};
 use crate::dialect::uploadcare::decode;
@@ -24,6 +26,7 @@ use crate::engine::Handle;
 use crate::engine::command::{Answer, Command};
 use crate::model::event::EventName;
 use crate::model::ids::{ProjectId, WebhookId};
+use crate::model::operator::OperatorToken;
 use crate::model::project::{NAME_CHARS_MAX, Project};
 use crate::model::secret::Secret;
 
@@ -80,11 +83,10 @@ pub(super) async fn create_project(api: &Api, parts: &Parts, body: &[u8]) -> Res
         Ok(fields) => fields,
         Err(unreadable) => return *unreadable,
     };
-    let name = fields.given("name").and_then(Field::as_text).unwrap_or("project").to_owned();
-    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        let text = format!("A name has 1 to {NAME_CHARS_MAX} characters.");
-        return field_error("name", &text);
-    }
+    let name = match name(&fields, "name", Some("project")) {
+        Ok(name) => name,
+        Err(refusal) => return *refusal,
+    };
     let id = match fields.given("id") {
         None => None,
         Some(field) => match field.as_u32().and_then(ProjectId::new) {
@@ -108,6 +110,117 @@ pub(super) async fn create_project(api: &Api, parts: &Parts, body: &[u8]) -> Res
         Ok(_) => respond::no_content(),
         Err(error) => command_error(&error, JSON),
     }
+}
+
+pub(super) async fn rename_project(
+    api: &Api,
+    project: &Project,
+    parts: &Parts,
+    body: &[u8],
+) -> Response<Body> {
+    if let Some(refusal) = refuse_configured(api, project) {
+        return refusal;
+    }
+    let fields = match api::fields(parts, body, JSON) {
+        Ok(fields) => fields,
+        Err(unreadable) => return *unreadable,
+    };
+    if let Some(name) = fields.names().find(|name| *name != "name") {
+        return field_error(name, "Unknown field. Known is name.");
+    }
+    let name = match name(&fields, "name", None) {
+        Ok(name) => name,
+        Err(refusal) => return *refusal,
+    };
+    let command = Command::RenameProject { project: project.id, name };
+    match api.handle.command(command).await {
+        Ok(Answer::Project(project)) => show_project(&project),
+        Ok(_) => respond::no_content(),
+        Err(error) => command_error(&error, JSON),
+    }
+}
+
+pub(super) async fn remove_project(api: &Api, project: &Project) -> Response<Body> {
+    if let Some(refusal) = refuse_configured(api, project) {
+        return refusal;
+    }
+    match api.handle.command(Command::RemoveProject(project.id)).await {
+        Ok(_) => respond::no_content(),
+        Err(error) => command_error(&error, JSON),
+    }
+}
+
+/// A project of the configuration is made again, as it stands there, at every start: what would be
+/// undone then is refused.
+pub(super) fn refuse_configured(api: &Api, project: &Project) -> Option<Response<Body>> {
+    api.configured.contains(&project.public_key).then(|| {
+        let text = format!(
+            "Project {} stands in the configuration, in a [[project]] block: change it there.",
+            project.id
+        );
+        respond::detail(StatusCode::CONFLICT, JSON, &text)
+    })
+}
+
+pub(super) fn list_tokens(api: &Api) -> Response<Body> {
+    let catalog = api.handle.catalog();
+    let tokens = catalog.operator().tokens.iter().map(|token| token_object(token).end());
+    respond::bytes(StatusCode::OK, JSON, array(tokens))
+}
+
+pub(super) async fn create_token(api: &Api, parts: &Parts, body: &[u8]) -> Response<Body> {
+    let fields = match api::fields(parts, body, JSON) {
+        Ok(fields) => fields,
+        Err(unreadable) => return *unreadable,
+    };
+    if let Some(name) = fields.names().find(|name| *name != "name") {
+        return field_error(name, "Unknown field. Known is name.");
+    }
+    let name = match name(&fields, "name", Some("operator")) {
+        Ok(name) => name,
+        Err(refusal) => return *refusal,
+    };
+    let token = fresh::operator_token();
+    let hash: [u8; 32] = Sha256::digest(token.expose().as_bytes()).into();
+    match api.handle.command(Command::AddOperatorToken { name, hash }).await {
+        Ok(Answer::Operator(operator)) => {
+            let made = operator.tokens.iter().find(|token| token.hash == hash);
+            // The one time that it is shown.
+            let made = made.map(|made| token_object(made).text("token", token.expose()).end());
+            respond::bytes(StatusCode::CREATED, JSON, made.unwrap_or_else(|| b"{}".to_vec()))
+        }
+        Ok(_) => respond::no_content(),
+        Err(error) => command_error(&error, JSON),
+    }
+}
+
+pub(super) async fn revoke_token(api: &Api, id: u32) -> Response<Body> {
+    match api.handle.command(Command::RevokeOperatorToken(id)).await {
+        Ok(_) => respond::no_content(),
+        Err(error) => command_error(&error, JSON),
+    }
+}
+
+fn token_object(token: &OperatorToken) -> Object {
+    Object::new()
+        .number("id", u64::from(token.id))
+        .text("name", &token.name)
+        .text("created", &token.created.rfc3339_micros())
+}
+
+/// A name as people give it.
+fn name(
+    fields: &Fields,
+    field: &str,
+    otherwise: Option<&str>,
+) -> Result<String, Box<Response<Body>>> {
+    let given = fields.given(field).map(Field::as_text);
+    let name = given.unwrap_or(otherwise).unwrap_or_default();
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.contains(char::is_control) {
+        let text = format!("A name has 1 to {NAME_CHARS_MAX} characters.");
+        return Err(Box::new(field_error(field, &text)));
+    }
+    Ok(name.to_owned())
 }
 
 /// Makes the webhooks of a `listen` session. They live as long as the answer does: when the client
@@ -198,6 +311,6 @@ fn object(project: &Project) -> Object {
         .text("created", &project.created.rfc3339_micros())
 }
 
-fn field_error(field: &str, text: &str) -> Response<Body> {
+pub(super) fn field_error(field: &str, text: &str) -> Response<Body> {
     respond::bytes(StatusCode::BAD_REQUEST, JSON, Object::new().texts(field, [text]).end())
 }

@@ -12,7 +12,7 @@ use super::respond::{self, JSON};
 use crate::dialect::object::{Object, array};
 use crate::engine::submit::{Accepted, Idempotency, Submission, SubmitError};
 use crate::logic::batch::AcceptedEvent;
-use crate::model::event::Source;
+use crate::model::event::{Kind, Source};
 use crate::source::native;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -33,6 +33,7 @@ pub(super) async fn publish(api: &Api, call: &Call) -> Response<Body> {
                 return respond::bytes(status, JSON, error.body());
             }
         };
+    let kinds: Vec<Kind> = published.events.iter().map(|event| event.kind).collect();
     let idempotency = published.idempotency_key.as_deref().map(|key| Idempotency::new(key, body));
     let submission = Submission {
         idempotency,
@@ -40,6 +41,7 @@ pub(super) async fn publish(api: &Api, call: &Call) -> Response<Body> {
     };
     match api.handle.submit(submission).await {
         Ok(accepted) => {
+            api.intake.accepted(Source::Native, &kinds, accepted.duplicate);
             respond::bytes(StatusCode::ACCEPTED, JSON, answer(&accepted, published.batch))
         }
         Err(error) => submit_error(&error),

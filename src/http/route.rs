@@ -9,7 +9,8 @@
 use http::Method;
 
 use crate::model::event::Source;
-use crate::model::ids::WebhookId;
+use crate::model::ids::{EventId, WebhookId};
+use crate::model::target::Origin;
 use crate::source;
 
 /// What a path means.
@@ -27,10 +28,18 @@ pub enum Route {
     Webhook(WebhookId),
     /// `/webhooks/{id}/{action}/`
     WebhookAction(WebhookId, WebhookAction),
+    /// `/webhooks/{id}/secret/{step}/`
+    WebhookSecret(WebhookId, SecretStep),
     /// `/webhooks/{something else}/`, with or without an action: no such webhook.
     NoWebhook,
     /// `/events/`
     Events,
+    /// `/events/{id}/{action}/`
+    EventAction(Option<EventId>, EventAction),
+    /// `/targets/`
+    Targets,
+    /// `/targets/{id}/`
+    Target(Option<Origin>),
     /// `/send/`
     Send,
     /// `/in/{source}/`, where a token may follow.
@@ -51,10 +60,40 @@ pub enum Route {
     JsonApiWebhooks(String),
     /// `/api/v1/projects/{id or public key}/webhooks/{wh-… or id}`, with or without `.json`.
     JsonApiWebhook(String, String),
+    /// `/projects/{id or public key}/keys/`: its secret keys, the operator's.
+    Keys(String),
+    /// `/projects/{id or public key}/keys/{key}/`
+    Key(String, String),
+    /// `/operator/tokens/`, the operator's.
+    OperatorTokens,
+    /// `/operator/tokens/{id}/`
+    OperatorToken(u32),
+    /// `/metrics`
+    Metrics,
     /// `/listen/`, the control socket's.
     Listen,
     /// `/stats/`, the operator's: figures of the store.
     Stats,
+}
+
+/// A step in the change of a signing secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretStep {
+    /// `rotate`
+    Rotate,
+    /// `promote`
+    Promote,
+    /// `finish`
+    Finish,
+    /// `abort`
+    Abort,
+}
+
+/// What can be done to an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventAction {
+    /// `erase`
+    Erase,
 }
 
 /// What can be done to a webhook beside changing it.
@@ -80,6 +119,15 @@ impl Route {
             ["projects", project] if !project.is_empty() => {
                 Some(Route::OfProject(project.to_owned(), None))
             }
+            ["projects", project, "keys"] if !project.is_empty() => {
+                Some(Route::Keys(project.to_owned()))
+            }
+            ["projects", project, "keys", key] if !project.is_empty() => {
+                Some(Route::Key(project.to_owned(), key.to_owned()))
+            }
+            ["operator", "tokens"] => Some(Route::OperatorTokens),
+            ["operator", "tokens", id] => id.parse().ok().map(Route::OperatorToken),
+            ["metrics"] => Some(Route::Metrics),
             ["projects", project, ref rest @ ..] if !project.is_empty() => {
                 let inner = Box::new(of_project(rest)?);
                 Some(Route::OfProject(project.to_owned(), Some(inner)))
@@ -106,6 +154,17 @@ impl Route {
         }
     }
 
+    /// Where events come in by it, if any do.
+    #[must_use]
+    pub fn publishes(&self) -> Option<Source> {
+        match self {
+            Route::Events => Some(Source::Native),
+            Route::Send => Some(Source::Send),
+            Route::OfProject(_, Some(inner)) => inner.publishes(),
+            other => other.source(),
+        }
+    }
+
     /// The token that follows a source in its path: the one part of a path that is a secret.
     #[must_use]
     pub fn path_token(path: &str) -> Option<&str> {
@@ -118,22 +177,32 @@ impl Route {
     #[must_use]
     pub fn allow(&self) -> &'static str {
         match self {
-            Route::Health | Route::Ready | Route::Project | Route::Stats => "GET, HEAD, OPTIONS",
-            Route::Webhooks | Route::Projects | Route::Tokens | Route::JsonApiWebhooks(_) => {
-                "GET, HEAD, OPTIONS, POST"
+            Route::Health | Route::Ready | Route::Project | Route::Metrics | Route::Stats => {
+                "GET, HEAD, OPTIONS"
             }
+            Route::Webhooks
+            | Route::Projects
+            | Route::Tokens
+            | Route::Targets
+            | Route::Target(_)
+            | Route::Keys(_)
+            | Route::OperatorTokens
+            | Route::JsonApiWebhooks(_) => "GET, HEAD, OPTIONS, POST",
             Route::JsonApiWebhook(..) => "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
             Route::Unsubscribe => "DELETE, OPTIONS, POST",
             Route::Webhook(_) | Route::NoWebhook => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
             Route::WebhookAction(..)
+            | Route::WebhookSecret(..)
+            | Route::EventAction(..)
             | Route::Events
             | Route::Listen
             | Route::Send
             | Route::Incoming(_) => "OPTIONS, POST",
             // HEAD: RustFS asks so whether anybody is there.
             Route::In(_) => "HEAD, OPTIONS, POST",
-            Route::Token(_) => "DELETE, OPTIONS",
-            Route::OfProject(_, None) => "GET, HEAD, OPTIONS",
+            Route::Token(_) | Route::OperatorToken(_) => "DELETE, OPTIONS",
+            Route::Key(..) => "DELETE, GET, HEAD, OPTIONS",
+            Route::OfProject(_, None) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             Route::OfProject(_, Some(inner)) => inner.allow(),
         }
     }
@@ -161,6 +230,17 @@ fn of_project(segments: &[&str]) -> Option<Route> {
         ["webhooks"] => Some(Route::Webhooks),
         ["webhooks", "unsubscribe"] => Some(Route::Unsubscribe),
         ["webhooks", id] => Some(WebhookId::parse(id).map_or(Route::NoWebhook, Route::Webhook)),
+        ["webhooks", id, "secret", step] => {
+            let step = match *step {
+                "rotate" => SecretStep::Rotate,
+                "promote" => SecretStep::Promote,
+                "finish" => SecretStep::Finish,
+                "abort" => SecretStep::Abort,
+                _ => return None,
+            };
+            let id = WebhookId::parse(id);
+            Some(id.map_or(Route::NoWebhook, |id| Route::WebhookSecret(id, step)))
+        }
         ["webhooks", id, action] => {
             let action = match *action {
                 "test" => WebhookAction::Test,
@@ -172,6 +252,9 @@ fn of_project(segments: &[&str]) -> Option<Route> {
             Some(id.map_or(Route::NoWebhook, |id| Route::WebhookAction(id, action)))
         }
         ["events"] => Some(Route::Events),
+        ["events", id, "erase"] => Some(Route::EventAction(EventId::parse(id), EventAction::Erase)),
+        ["targets"] => Some(Route::Targets),
+        ["targets", id] => Some(Route::Target(Origin::parse_id(id))),
         ["send"] => Some(Route::Send),
         ["in", name] => source::by_name(name).map(Route::In),
         ["tokens"] => Some(Route::Tokens),
@@ -205,6 +288,16 @@ mod tests {
                 Some(Route::OfProject("3".to_owned(), Some(Box::new(Route::Events)))),
             ),
             ("/projects/3/projects/", None),
+            ("/projects/3/keys/", Some(Route::Keys("3".to_owned()))),
+            ("/projects/3/keys/a/", Some(Route::Key("3".to_owned(), "a".to_owned()))),
+            ("/keys/", None),
+            ("/operator/tokens/2/", Some(Route::OperatorToken(2))),
+            ("/operator/", None),
+            ("/metrics", Some(Route::Metrics)),
+            ("/webhooks/7/secret/abort/", Some(Route::WebhookSecret(id, SecretStep::Abort))),
+            ("/webhooks/7/secret/steal/", None),
+            ("/events/evt_x/erase/", Some(Route::EventAction(None, EventAction::Erase))),
+            ("/targets/tgt_x/", Some(Route::Target(None))),
             ("/projects//", None),
             ("/api/v1/projects/key/webhooks", Some(Route::JsonApiWebhooks("key".to_owned()))),
             ("/api/v1/projects/3/webhooks.json", Some(Route::JsonApiWebhooks("3".to_owned()))),

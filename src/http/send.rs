@@ -19,7 +19,7 @@ use crate::dialect::uploadcare::headers::View;
 use crate::engine::command::{Answer, Command, CommandError};
 use crate::engine::submit::{Idempotency, Submission, SubmitError};
 use crate::model::draft::{WebhookDraft, WebhookPatch};
-use crate::model::event::Source;
+use crate::model::event::{Kind, Source};
 use crate::model::ids::{ProjectId, WebhookId};
 use crate::model::webhook::Webhook;
 use crate::source::native;
@@ -88,6 +88,7 @@ async fn draft(api: &Api, call: &Call, fields: &Fields) -> Result<WebhookDraft, 
 }
 
 async fn submit(api: &Api, submission: Submission, draft: WebhookDraft) -> Response<Body> {
+    let kinds: Vec<Kind> = submission.events.iter().map(|event| event.kind).collect();
     for _ in 0..TRIES_MAX {
         let id = match lane(api, submission.project, &draft).await {
             Ok(id) => id,
@@ -96,6 +97,7 @@ async fn submit(api: &Api, submission: Submission, draft: WebhookDraft) -> Respo
         let submission = Submission { to: Some(id), ..submission.clone() };
         match api.handle.submit(submission).await {
             Ok(accepted) => {
+                api.intake.accepted(Source::Send, &kinds, accepted.duplicate);
                 let answer = publish::answer(&accepted, false);
                 return respond::bytes(StatusCode::ACCEPTED, JSON, answer);
             }

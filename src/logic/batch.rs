@@ -11,6 +11,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::{Event, EventName};
 use crate::model::ids::{EventId, ProjectId, Seq, WebhookId};
+use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
@@ -146,6 +147,16 @@ pub enum Op {
     },
     /// Remembers an idempotency key.
     PutIdempotency(IdempotencyRecord),
-    /// Replaces the operator token's SHA-256.
-    PutOperatorToken([u8; 32]),
+    /// Removes a project. Its webhooks and their deliveries are the batch's other writes.
+    RemoveProject(ProjectId),
+    /// Takes an event's payload away for good, if the event is there. Its pending deliveries stay
+    /// in their queues: each ends as its turn comes.
+    EraseEvent {
+        /// Which.
+        event: Seq,
+        /// When.
+        at: Wall,
+    },
+    /// Replaces what is kept for the operator.
+    PutOperator(Arc<Operator>),
 }

@@ -4,11 +4,15 @@
 //! the engine changes it after a commit. Must never be iterated in a random order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::model::event::EventName;
 use crate::model::ids::{ProjectId, WebhookId};
+use crate::model::operator::Operator;
 use crate::model::project::{IntakeToken, Project};
+use crate::model::target::Origin;
+use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
 
 /// All projects and webhooks.
@@ -21,6 +25,8 @@ pub struct Catalog {
     hidden: BTreeMap<ProjectId, BTreeMap<String, BTreeSet<WebhookId>>>,
     by_intake_token: BTreeMap<[u8; 32], ProjectId>,
     subscribers: BTreeMap<(ProjectId, EventName), BTreeSet<WebhookId>>,
+    by_origin: BTreeMap<Origin, BTreeSet<WebhookId>>,
+    operator: Arc<Operator>,
 }
 
 impl Catalog {
@@ -39,6 +45,59 @@ impl Catalog {
         self.projects.insert(project.id, Arc::new(project));
     }
 
+    /// Removes a project. Its webhooks are removed by themselves.
+    pub fn remove_project(&mut self, id: ProjectId) {
+        if let Some(old) = self.projects.remove(&id) {
+            self.by_public_key.remove(&old.public_key);
+            for token in &old.intake_tokens {
+                self.by_intake_token.remove(&token.hash);
+            }
+        }
+    }
+
+    /// Replaces what is kept for the operator.
+    pub fn put_operator(&mut self, operator: Arc<Operator>) {
+        self.operator = operator;
+    }
+
+    /// What is kept for the operator.
+    #[must_use]
+    pub fn operator(&self) -> &Arc<Operator> {
+        &self.operator
+    }
+
+    /// All time up to `now` that a webhook or its target spent paused, in milliseconds. Where both
+    /// were paused at once it counts twice: a deadline may be later than it has to be, never
+    /// earlier.
+    #[must_use]
+    pub fn paused_ms(&self, webhook: &Webhook, now: Wall) -> u64 {
+        let target = self.operator.target(webhook.target_url.origin());
+        webhook.paused_ms(now).saturating_add(target.paused_ms(now))
+    }
+
+    /// The targets that webhooks point to or that have settings, in order, after one of them.
+    pub fn targets(&self, after: Option<&Origin>) -> impl Iterator<Item = &Origin> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut pointed = self.by_origin.range((from, Bound::Unbounded)).map(|(o, _)| o).peekable();
+        let set = self.operator.targets.range((from, Bound::Unbounded)).map(|(origin, _)| origin);
+        let mut set = set.peekable();
+        std::iter::from_fn(move || match (pointed.peek(), set.peek()) {
+            (Some(a), Some(b)) if a == b => {
+                set.next();
+                pointed.next()
+            }
+            (Some(a), Some(b)) if b < a => set.next(),
+            (Some(_), _) => pointed.next(),
+            (None, _) => set.next(),
+        })
+    }
+
+    /// The webhooks that point to a target, by id, hidden ones among them.
+    pub fn webhooks_at(&self, origin: &Origin) -> impl Iterator<Item = &Arc<Webhook>> {
+        let ids = self.by_origin.get(origin).into_iter().flatten();
+        ids.filter_map(|id| self.webhooks.get(id))
+    }
+
     /// Adds or replaces a webhook.
     pub fn put_webhook(&mut self, webhook: Webhook) {
         self.remove_webhook(webhook.id);
@@ -49,6 +108,8 @@ impl Catalog {
         } else {
             self.by_project.entry(webhook.project).or_default().insert(webhook.id);
         }
+        let origin = webhook.target_url.origin().clone();
+        self.by_origin.entry(origin).or_default().insert(webhook.id);
         for event in &webhook.events {
             let key = (webhook.project, event.clone());
             self.subscribers.entry(key).or_default().insert(webhook.id);
@@ -61,6 +122,9 @@ impl Catalog {
         let webhook = self.webhooks.remove(&id)?;
         if let Some(ids) = self.by_project.get_mut(&webhook.project) {
             ids.remove(&id);
+            if ids.is_empty() {
+                self.by_project.remove(&webhook.project);
+            }
         }
         if let Some(of_project) = self.hidden.get_mut(&webhook.project)
             && let Some(ids) = of_project.get_mut(webhook.target_url.as_str())
@@ -68,6 +132,16 @@ impl Catalog {
             ids.remove(&id);
             if ids.is_empty() {
                 of_project.remove(webhook.target_url.as_str());
+            }
+            if of_project.is_empty() {
+                self.hidden.remove(&webhook.project);
+            }
+        }
+        let origin = webhook.target_url.origin();
+        if let Some(ids) = self.by_origin.get_mut(origin) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_origin.remove(origin);
             }
         }
         for event in &webhook.events {
@@ -143,6 +217,13 @@ impl Catalog {
         ids.filter_map(|id| self.webhooks.get(id))
     }
 
+    /// All hidden webhooks of a project.
+    pub fn all_hidden_of(&self, project: ProjectId) -> impl Iterator<Item = &Arc<Webhook>> {
+        let targets = self.hidden.get(&project).into_iter();
+        let ids = targets.flat_map(BTreeMap::values).flatten();
+        ids.filter_map(|id| self.webhooks.get(id))
+    }
+
     /// A project's hidden webhooks with exactly this target, by id.
     pub fn hidden_of(
         &self,
@@ -183,6 +264,7 @@ impl Catalog {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::model::operator::TargetSettings;
     use crate::model::secret::Secret;
     use crate::model::target::TargetUrl;
     use crate::model::time::Wall;
@@ -197,13 +279,14 @@ pub(crate) mod tests {
             format: Format::Uploadcare(Version::V07),
             state: WebhookState::Active,
             secret: None,
-            next_secret: None,
+            rotation: None,
             headers: Vec::new(),
             limits: Limits::default(),
             created: Wall(1),
             updated: Wall(1),
             revision: 1,
             paused_total_ms: 0,
+            failing_since: None,
             listener: None,
             hidden: false,
             public_id: "wh-0000000000000000000000".to_owned(),
@@ -247,6 +330,33 @@ pub(crate) mod tests {
         assert_eq!(catalog.project_by_secret_key("secret2").map(|p| p.id.get()), Some(2));
         assert_eq!(catalog.project_by_public_key("public1").map(|p| p.id.get()), Some(1));
         assert!(catalog.project_by_secret_key("secret").is_none());
+    }
+
+    #[test]
+    fn targets_are_those_pointed_to_and_those_set() {
+        let mut catalog = Catalog::default();
+        catalog.put_project(project(1));
+        catalog.put_webhook(webhook(1, 1, "file.uploaded", "http://b.example/1"));
+        catalog.put_webhook(webhook(2, 1, "file.uploaded", "http://b.example/2"));
+        catalog.put_webhook(webhook(3, 1, "file.uploaded", "http://d.example/"));
+        let origin = |text: &str| Origin::parse(text).expect("an origin");
+        let targets = ["http://a.example", "http://b.example", "http://c.example"];
+        let targets = targets.map(|text| (origin(text), TargetSettings::default())).into();
+        let operator = Operator { targets, ..Operator::default() };
+        catalog.put_operator(Arc::new(operator));
+        let listed = |catalog: &Catalog, after: Option<&str>| -> String {
+            let after = after.map(origin);
+            let all = catalog.targets(after.as_ref()).map(|one| one.to_string());
+            all.map(|text| text["http://".len()..][..1].to_owned()).collect()
+        };
+        assert_eq!(listed(&catalog, None), "abcd");
+        assert_eq!(listed(&catalog, Some("http://a.example")), "bcd");
+        assert_eq!(listed(&catalog, Some("http://bb.example")), "cd");
+        assert_eq!(catalog.webhooks_at(&origin("http://b.example")).count(), 2);
+        catalog.remove_webhook(WebhookId::new(3).expect("an id"));
+        assert_eq!(listed(&catalog, Some("http://b.example")), "c");
+        catalog.remove_project(ProjectId::new(1).expect("an id"));
+        assert!(catalog.project_by_public_key("public1").is_none());
     }
 
     #[test]

@@ -113,9 +113,11 @@ pub fn signatures(
             headers.push((LANCER_SIGNATURE, lancer(secret, &timestamp, body)));
         }
     }
-    let standard: Vec<String> = [&webhook.secret, &webhook.next_secret]
-        .into_iter()
-        .flatten()
+    let beside = webhook.rotation.as_ref().map(|rotation| &rotation.secret);
+    let standard: Vec<String> = webhook
+        .secret
+        .iter()
+        .chain(beside)
         .map(|secret| standard(secret, &id, &timestamp, body))
         .collect();
     headers.push((WEBHOOK_ID, id));
@@ -287,7 +289,9 @@ mod tests {
     use super::*;
     use crate::model::ids::{ProjectId, Seq, WebhookId};
     use crate::model::target::TargetUrl;
-    use crate::model::webhook::{FormatOptions, Limits, Version, WebhookState};
+    use crate::model::webhook::{
+        FormatOptions, Limits, Rotation, RotationPhase, Version, WebhookState,
+    };
 
     const ID: DeliveryId = DeliveryId { seq: Seq(1_700), salt: 42 };
     const NOW: Wall = Wall(1_763_740_000_000);
@@ -307,7 +311,12 @@ mod tests {
             format: Format::Uploadcare(Version::V07),
             state: WebhookState::Active,
             secret: secret.cloned(),
-            next_secret: next.cloned(),
+            rotation: next.map(|next| Rotation {
+                secret: next.clone(),
+                phase: RotationPhase::Staged,
+                next_step: None,
+                overlap_ms: 0,
+            }),
             headers: Vec::new(),
             limits: Limits::default(),
             options: FormatOptions::default(),
@@ -315,6 +324,7 @@ mod tests {
             updated: Wall(0),
             revision: 0,
             paused_total_ms: 0,
+            failing_since: None,
             listener: None,
             hidden: false,
         }
@@ -397,7 +407,7 @@ mod tests {
         assert_eq!(value(&lancer, LANCER_SIGNATURE), PYTHON);
         assert_eq!(value(&lancer, LANCER_TIMESTAMP), "7");
         hook.secret = None;
-        hook.next_secret = None;
+        hook.rotation = None;
         let unsigned = signatures(&hook, &ID, 7, BODY);
         assert_eq!(unsigned.len(), 2, "{unsigned:?}");
     }

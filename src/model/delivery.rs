@@ -88,8 +88,10 @@ pub enum FailedReason {
 pub enum CancelledReason {
     /// Its webhook was made inactive.
     Inactive,
-    /// Its webhook was deleted or unsubscribed.
+    /// Its webhook was deleted or unsubscribed, or its project removed.
     Deleted,
+    /// Its event's payload was erased.
+    Erased,
 }
 
 /// A delivery that ended.
@@ -122,6 +124,7 @@ impl Ending {
             Ending::Failed(FailedReason::Damaged) => ("failed", Some("damaged")),
             Ending::Cancelled(CancelledReason::Inactive) => ("cancelled", Some("inactive")),
             Ending::Cancelled(CancelledReason::Deleted) => ("cancelled", Some("deleted")),
+            Ending::Cancelled(CancelledReason::Erased) => ("cancelled", Some("erased")),
         }
     }
 }

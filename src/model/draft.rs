@@ -81,8 +81,8 @@ impl<T> Change<T> {
 }
 
 impl WebhookPatch {
-    /// Applies everything but `is_active`, which is a decision of the lifecycle. A secret that is
-    /// cleared takes the staged one with it.
+    /// Applies everything but `is_active`, which is a decision of the lifecycle. Another secret, or
+    /// none, ends a rotation that is under way.
     pub fn apply(self, webhook: &mut Webhook) {
         if let Some(target_url) = self.target_url {
             webhook.target_url = target_url;
@@ -96,10 +96,11 @@ impl WebhookPatch {
         if let Some(format) = self.format {
             webhook.format = format;
         }
-        if self.secret == Change::Clear {
-            webhook.next_secret = None;
+        let old = webhook.secret.take();
+        webhook.secret = self.secret.apply(old.clone());
+        if webhook.secret != old {
+            webhook.rotation = None;
         }
-        webhook.secret = self.secret.apply(webhook.secret.take());
         let headers = Some(std::mem::take(&mut webhook.headers));
         webhook.headers = self.headers.apply(headers).unwrap_or_default();
         let limits = &mut webhook.limits;

@@ -157,9 +157,27 @@ pub struct Event {
     pub idempotency_key: Option<String>,
     /// Where it came in.
     pub source: Source,
+    /// When its payload was erased, if it was: what is kept then is that it happened.
+    pub erased_at: Option<Wall>,
 }
 
 impl Event {
+    /// The event without what its publisher said of it. Its name, its times and where it came in
+    /// stay, and so does its idempotency key's place: accepted once is accepted once.
+    #[must_use]
+    pub fn erased(&self, now: Wall) -> Event {
+        Event {
+            data: b"null".to_vec(),
+            file: None,
+            initiator: None,
+            previous_values: None,
+            idempotency_key: None,
+            name: self.name.clone(),
+            erased_at: Some(self.erased_at.unwrap_or(now)),
+            ..*self
+        }
+    }
+
     /// Bytes that it holds in memory, about.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -32,7 +34,8 @@ pub enum Host {
 }
 
 /// Scheme, host and effective port: what rate limits, concurrency and connection health belong to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Origin {
     /// Plain or TLS.
     pub scheme: Scheme,
@@ -148,6 +151,38 @@ impl Origin {
     }
 }
 
+/// What the id of a target begins with.
+const ID_PREFIX: &str = "tgt_";
+
+impl Origin {
+    /// Its id in paths of the API: `tgt_` and its text in base64 for URLs.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{ID_PREFIX}{}", URL_SAFE_NO_PAD.encode(self.to_string()))
+    }
+
+    /// Reads an id, as [`Origin::id`] alone writes it.
+    #[must_use]
+    pub fn parse_id(text: &str) -> Option<Origin> {
+        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(ID_PREFIX)?).ok()?;
+        let origin = Origin::parse(std::str::from_utf8(&bytes).ok()?).ok()?;
+        (origin.id() == text).then_some(origin)
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = UrlError;
+    fn try_from(text: String) -> Result<Origin, UrlError> {
+        Origin::parse(&text)
+    }
+}
+
+impl From<Origin> for String {
+    fn from(origin: Origin) -> String {
+        origin.to_string()
+    }
+}
+
 impl Scheme {
     fn default_port(self) -> u16 {
         match self {
@@ -210,6 +245,19 @@ mod tests {
         let odd = TargetUrl::parse("http://0x7f.1:8081/?x=1#part").expect("WHATWG reads it");
         assert_eq!(odd.origin().to_string(), "http://127.0.0.1:8081");
         assert_eq!(odd.path_and_query(), "/?x=1");
+    }
+
+    #[test]
+    fn ids_of_targets_are_read_back() {
+        for text in ["https://example.com", "http://example.com:8080", "http://[::1]:9"] {
+            let origin = Origin::parse(text).expect("an origin");
+            assert_eq!(origin.to_string(), text);
+            assert_eq!(Origin::parse_id(&origin.id()), Some(origin));
+        }
+        let other = format!("tgt_{}", URL_SAFE_NO_PAD.encode("https://example.com:443"));
+        for text in ["", "tgt_", "tgt_!", "https://example.com", other.as_str()] {
+            assert_eq!(Origin::parse_id(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub enum DisabledReason {
     Gone,
     /// The operator did it.
     Operator,
+    /// No attempt succeeded for as long as `[delivery] disable_failing_after` says.
+    Failing,
 }
 
 /// The limits that a webhook sets for itself, under those of its target.
@@ -157,6 +159,40 @@ pub struct FormatOptions {
     pub file_delete: FileDelete,
 }
 
+/// A change of the signing secret that is under way. Two secrets are known meanwhile: the webhook's
+/// own signs every scheme, and the one here signs beside it where a header can hold two signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The other secret: the next one while staged, the old one once promoted.
+    pub secret: Secret,
+    /// How far it is.
+    pub phase: RotationPhase,
+    /// When its next step happens by itself.
+    pub next_step: Option<Wall>,
+    /// How long the old secret signs beside the new one, in milliseconds.
+    pub overlap_ms: u64,
+}
+
+/// How far a change of the signing secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RotationPhase {
+    /// The next secret is made, and signs beside the current one.
+    Staged,
+    /// The new secret is the webhook's own, and the old one signs beside it.
+    Promoted,
+}
+
+impl RotationPhase {
+    /// The word for it in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RotationPhase::Staged => "staged",
+            RotationPhase::Promoted => "promoted",
+        }
+    }
+}
+
 /// A webhook (subscription). Its id is also the id of its lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
@@ -176,8 +212,8 @@ pub struct Webhook {
     pub state: WebhookState,
     /// The secret that signs deliveries.
     pub secret: Option<Secret>,
-    /// The secret that will sign after a rotation; until then it signs beside the current one.
-    pub next_secret: Option<Secret>,
+    /// The change of its secret that is under way.
+    pub rotation: Option<Rotation>,
     /// Extra request headers, in order.
     pub headers: Vec<(String, String)>,
     /// Its own limits.
@@ -193,6 +229,8 @@ pub struct Webhook {
     /// Milliseconds spent paused so far; deadlines are extended by what was added since they
     /// were set.
     pub paused_total_ms: u64,
+    /// Since when no attempt succeeded, as far as it was written down; see `engine`.
+    pub failing_since: Option<Wall>,
     /// The one loopback address that a `listen` session of this machine may be reached at. Such
     /// a webhook goes with its session.
     pub listener: Option<std::net::SocketAddr>,
@@ -241,6 +279,9 @@ impl WebhookState {
         match self {
             WebhookState::Disabled(DisabledReason::Gone) => Some("the target answered 410 Gone"),
             WebhookState::Disabled(DisabledReason::Operator) => Some("disabled by the operator"),
+            WebhookState::Disabled(DisabledReason::Failing) => {
+                Some("no attempt succeeded for longer than [delivery] disable_failing_after")
+            }
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
@@ -36,7 +37,7 @@ struct State {
     project_id_max: u32,
     webhook_id_max: u32,
     seq_max: Seq,
-    operator_token: Option<[u8; 32]>,
+    operator: Option<Operator>,
     is_closed: bool,
 }
 
@@ -71,7 +72,7 @@ impl Store for Memory {
             project_id_max: state.project_id_max,
             webhook_id_max: state.webhook_id_max,
             seq_max: state.seq_max,
-            operator_token: state.operator_token,
+            operator: state.operator.clone(),
         })
     }
 
@@ -132,9 +133,11 @@ impl Store for Memory {
             pending: state.queues.len() as u64,
             events: state.events.len() as u64,
             quarantined: 0,
+            pending_retry: state.queues.keys().filter(|(q, _)| *q == Queue::Retry).count() as u64,
             bytes: 0,
             written_bytes: 0,
             is_full: false,
+            free_bytes: None,
         })
     }
 
@@ -220,7 +223,15 @@ impl State {
             Op::PutIdempotency(record) => {
                 self.idempotency.insert((record.project, record.key), record);
             }
-            Op::PutOperatorToken(hash) => self.operator_token = Some(hash),
+            Op::RemoveProject(id) => {
+                self.projects.remove(&id);
+            }
+            Op::EraseEvent { event, at } => {
+                if let Some(event) = self.events.get_mut(&event) {
+                    *event = Arc::new(event.erased(at));
+                }
+            }
+            Op::PutOperator(operator) => self.operator = Some((*operator).clone()),
         }
     }
 

@@ -32,6 +32,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
@@ -103,8 +104,8 @@ pub struct Loaded {
     pub webhook_id_max: u32,
     /// The highest number ever given to an event or a delivery.
     pub seq_max: Seq,
-    /// SHA-256 of the operator token, if there is one.
-    pub operator_token: Option<[u8; 32]>,
+    /// What is kept for the operator, if anything was ever written.
+    pub operator: Option<Operator>,
 }
 
 /// Rows of a queue.
@@ -136,12 +137,16 @@ pub struct Stats {
     pub events: u64,
     /// Records that were set aside as damaged.
     pub quarantined: u64,
+    /// Of those that wait, those that were attempted before.
+    pub pending_retry: u64,
     /// Bytes on disk.
     pub bytes: u64,
     /// Bytes that were written to files since the store was opened.
     pub written_bytes: u64,
     /// Whether events are refused for want of room.
     pub is_full: bool,
+    /// Bytes that are free on that disk, where that is known.
+    pub free_bytes: Option<u64>,
 }
 
 /// Why a batch was not applied.

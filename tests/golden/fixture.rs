@@ -36,13 +36,14 @@ pub fn webhook(format: Format, event: &str) -> Webhook {
         format,
         state: WebhookState::Active,
         secret: Some(Secret::new("12345X".to_owned())),
-        next_secret: None,
+        rotation: None,
         headers: vec![("Authorization".to_owned(), "Basic eDp5".to_owned())],
         limits: Limits { rate_per_second: Some(50), burst: None, in_flight: Some(2) },
         created: at("2023-01-18T10:34:05.246676Z"),
         updated: at("2023-01-19T11:00:00Z"),
         revision: 3,
         paused_total_ms: 0,
+        failing_since: None,
         listener: None,
         hidden: false,
         public_id: "wh-0000000000000000000000".to_owned(),
@@ -65,6 +66,7 @@ pub fn stored(new: NewEvent) -> Event {
         accepted_at: Wall(0),
         idempotency_key: new.idempotency_key,
         source: Source::Native,
+        erased_at: None,
     }
 }
 

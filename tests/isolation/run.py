@@ -6,6 +6,9 @@ that the daemon's table of routes documents have to be among those tried here, s
 can't be forgotten. Environment: POSTRIDER_BINARY, POSTRIDER_SEED.
 """
 
+import base64
+import functools
+import hashlib
 import itertools
 import json
 import os
@@ -37,8 +40,13 @@ PATHS = {
     "/webhooks/unsubscribe/": None,
     "/webhooks/{id}/": ["/webhooks/{id}/", "/webhooks/{id}"],
     "/webhooks/{id}/{action}/": ["/webhooks/{id}/%s/" % a for a in ("test", "pause", "resume")],
+    "/webhooks/{id}/secret/{step}/": ["/webhooks/{id}/secret/%s/" % step
+                                      for step in ("rotate", "promote", "finish", "abort")],
     "/webhooks/{something else}/": None,
     "/events/": None,
+    "/events/{id}/{action}/": ["/events/{event}/erase/"],
+    "/targets/": None,
+    "/targets/{id}/": ["/targets/{target}/"],
     "/send/": None,
     "/in/{source}/": None,
     "/tokens/": None,
@@ -49,7 +57,15 @@ PATHS = {
         "/projects/{project}/", "/projects/{project}/webhooks/", "/projects/{project}/webhooks/{id}/",
         "/projects/{project}/webhooks/{id}/test/", "/projects/{project}/webhooks/unsubscribe/",
         "/projects/{project}/events/", "/projects/{project}/project/", "/projects/{project}/send/",
-        "/projects/{project}/in/tusd/", "/projects/{project}/tokens/", "/projects/{project}/tokens/1/"],
+        "/projects/{project}/in/tusd/", "/projects/{project}/tokens/", "/projects/{project}/tokens/1/",
+        "/projects/{project}/targets/", "/projects/{project}/targets/{target}/",
+        "/projects/{project}/events/{event}/erase/",
+        "/projects/{project}/webhooks/{id}/secret/rotate/"],
+    "/projects/{id or public key}/keys/": ["/projects/{project}/keys/"],
+    "/projects/{id or public key}/keys/{key}/": ["/projects/{project}/keys/{key}/"],
+    "/operator/tokens/": ["/operator/tokens/"],
+    "/operator/tokens/{id}/": ["/operator/tokens/1/"],
+    "/metrics": ["/metrics"],
     "/api/v1/projects/{id or public key}/webhooks/incoming": [
         "/api/v1/projects/{project}/webhooks/incoming"],
     "/api/v1/projects/{id or public key}/webhooks": [
@@ -59,6 +75,9 @@ PATHS = {
     "/listen/": ["/listen/"],
     "/stats/": ["/stats/"],
 }
+# Where Alice alone has a webhook, and where nobody has.
+HER_TARGET, NO_TARGET = "http://127.0.0.1:9", "http://127.0.0.1:8"
+NO_EVENT = "evt_" + "0" * 26
 # Kinds of webhooks: how Alice makes them in our own view. JSON:API's are made by its own API too.
 KINDS = [{"event": "file.uploaded", "version": version} for version in ("0.5", "0.6", "0.7")]
 KINDS += [{"event": "file.stored", "is_active": False}, {"event": "order.paid"},
@@ -130,7 +149,17 @@ def credentials(method, path, body):
     yield "nothing", {}
 
 
-def attacks(rng, ids, body):
+def target_id(origin):
+    """The id of a target in paths."""
+    return "tgt_" + base64.urlsafe_b64encode(origin.encode()).decode().rstrip("=")
+
+
+def key_id(key):
+    """The id of a secret key in paths."""
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+def attacks(rng, ids, event, body):
     """Every path with every name of Alice's, each with every method and proof, in an order and a view
     of chance."""
     every = []
@@ -139,11 +168,18 @@ def attacks(rng, ids, body):
         names = ids if "{id}" in template else ("",)
         for project, name in itertools.product(projects, names):
             # A path that names nothing of Alice's is no attack.
-            if project in MALLORY and not name:
+            if project in MALLORY and not name and "{event}" not in template \
+                    and "{target}" not in template:
                 continue
             stand_in = project if project in MALLORY else NOBODY[project == ALICE[1]]
-            fill = lambda of, one: template.replace("{project}", str(of)).replace("{id}", one)  # noqa: E731
-            path, innocent = fill(project, name), fill(stand_in, NO_WEBHOOK[name.startswith("wh-")])
+            fill = lambda of, one, rest: functools.reduce(  # noqa: E731
+                lambda text, pair: text.replace(*pair),
+                {"{project}": str(of), "{id}": one, **rest}.items(), template)
+            path = fill(project, name, {"{event}": event, "{target}": target_id(HER_TARGET),
+                                        "{key}": key_id(ALICE[2])})
+            innocent = fill(stand_in, NO_WEBHOOK[name.startswith("wh-")],
+                            {"{event}": NO_EVENT, "{target}": target_id(NO_TARGET),
+                             "{key}": "00000000"})
             every += [(method, path, innocent) for method in METHODS]
     rng.shuffle(every)
     for method, path, innocent in every:
@@ -179,7 +215,7 @@ def comparable(answer):
 def own_lists(report, port, canaries):
     """What Mallory may see of her own holds nothing of Alice's."""
     for path, accept in itertools.product(
-            ("/webhooks/", "/project/", "/api/v1/projects/%s/webhooks?items=100" % MALLORY[1]), ACCEPTS):
+            ("/webhooks/", "/project/", "/targets/", "/api/v1/projects/%s/webhooks?items=100" % MALLORY[1]), ACCEPTS):
         answer = call(port, MALLORY, "GET", path, accept=accept)
         report.equal("own %s as %s" % (path, accept), answer.status, 200)
         leaked = [canary for canary in canaries if canary.encode() in answer.body]
@@ -188,6 +224,23 @@ def own_lists(report, port, canaries):
         answer = call(port, MALLORY, "GET", "/webhooks/?project=%s&pub_key=%s" % (project, project))
         leaked = [canary for canary in canaries if canary.encode() in answer.body]
         report.check("a query names no other project", not leaked, leaked)
+
+
+def shared_target(report, port, receiver):
+    """A target that both point to: each sees its own share, and nobody sets it."""
+    path = "/targets/%s/" % target_id(receiver.url("").rstrip("/"))
+    counts = {}
+    for name, project in (("Mallory", MALLORY), ("Alice", ALICE)):
+        own = call(port, project, "GET", "/webhooks/").json()
+        counts[name] = sum(one["target_url"].startswith(receiver.url("")) for one in own)
+        report.equal(name + " sees her own webhooks",
+                     call(port, project, "GET", path).json()["webhooks"], counts[name])
+        listed = call(port, project, "GET", "/targets/").json()["results"]
+        report.equal(name + " sees them in the list", [one["webhooks"] for one in listed
+                     if one["target"] == receiver.url("").rstrip("/")], [counts[name]])
+        paused = call(port, project, "POST", path, {"paused": True})
+        report.equal(name + " can't pause it", paused.status, 403)
+        report.equal("and it goes on", call(port, project, "GET", path).json()["state"], "active")
 
 
 def unsubscribes(report, port, urls):
@@ -248,14 +301,23 @@ def main(report, seed):
         listed = lambda: (  # noqa: E731
             call(port, ALICE, "GET", "/webhooks/").body,
             call(port, ALICE, "GET", "/api/v1/projects/%s/webhooks" % ALICE[1]).body)
+        hers = call(port, ALICE, "POST", "/webhooks/",
+                    {"target_url": HER_TARGET + "/alone", "event": "only.hers"})
+        report.equal("Alice's own target", hers.status, 201)
+        ids.append(str(hers.json()["id"]))
+        call(port, ALICE, "POST", "/webhooks/%s/secret/rotate/" % ids[0])
+        event = call(port, ALICE, "POST", "/events/",
+                     {"event": "nobody.listens", "data": {"mark": "alicepayloadcanary"}}).json()["id"]
+        canaries += ["alicepayloadcanary", event, HER_TARGET, target_id(HER_TARGET)]
         before = listed()
         body = json.dumps({"webhook": {"target_url": receiver.url("/mallory/x"), "events": ["a"]},
                            "target_url": receiver.url("/mallory/x"), "event": "file.stored",
                            "is_active": True, "data": {}, "project": ALICE[1],
                            "listener": "127.0.0.1:9", "events": "file.stored"}).encode()
-        for attack, other in attacks(rng, ids, body):
+        for attack, other in attacks(rng, ids, event, body):
             judge(report, port, attack, other, canaries)
         own_lists(report, port, canaries)
+        shared_target(report, port, receiver)
         urls = [one["target_url"] for one in json.loads(before[0])]
         unsubscribes(report, port, urls)
         publishes(report, port, receiver, {"mark": "mallory"})

@@ -4,6 +4,7 @@
 //! time is a number, and its targets are a table.
 
 mod intake;
+mod manage;
 mod world;
 
 use std::collections::BTreeMap;

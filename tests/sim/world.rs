@@ -17,10 +17,11 @@ use postrider::logic::batch::Durability;
 use postrider::logic::dispatcher::{self, TargetLimits};
 use postrider::logic::quota::Rate;
 use postrider::model::attempt::{Failure, Outcome, Phases};
-use postrider::model::delivery::Finished;
+use postrider::model::delivery::{CancelledReason, Ending, Finished};
 use postrider::model::draft::{ProjectDraft, WebhookDraft, WebhookPatch};
 use postrider::model::event::{Dialect, EventName, Kind, Source};
 use postrider::model::ids::{ProjectId, Seq, WebhookId};
+use postrider::model::operator::Operator;
 use postrider::model::project::ProjectSettings;
 use postrider::model::secret::Secret;
 use postrider::model::target::{Origin, TargetUrl};
@@ -89,6 +90,7 @@ pub fn default_settings() -> Settings {
         },
         targets: BTreeMap::new(),
         retention_ms: 7 * DAY_MS,
+        disable_failing_after_ms: None,
         user_agent: HeaderValue::from_static("sim"),
     }
 }
@@ -176,6 +178,13 @@ impl World {
 
     /// Hands out several commands before any of them is on disk, and waits for all.
     pub fn commands_at_once(&mut self, commands: Vec<Command>) {
+        for result in self.results_at_once(commands) {
+            result.expect("done");
+        }
+    }
+
+    /// The same, and what came of each.
+    pub fn results_at_once(&mut self, commands: Vec<Command>) -> Vec<Result<Answer, CommandError>> {
         let mut answers = Vec::new();
         for command in commands {
             let (reply, answer) = oneshot::channel();
@@ -183,9 +192,12 @@ impl World {
             answers.push(answer);
         }
         self.run_for(SECOND_MS);
-        for mut answer in answers {
-            answer.try_recv().expect("an answer").expect("done");
-        }
+        answers.into_iter().map(|mut answer| answer.try_recv().expect("an answer")).collect()
+    }
+
+    /// What is kept for the operator.
+    pub fn operator(&self) -> Arc<Operator> {
+        Arc::clone(self.core.catalog().read().expect("not poisoned").operator())
     }
 
     /// The tokens of the project: their names.
@@ -263,6 +275,12 @@ impl World {
         );
         self.core = core.expect("recovers");
         self.tell(Message::Time);
+    }
+
+    /// Starts anew in order to have other settings.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.crash(0);
     }
 
     pub fn finished(&self, seq: Seq) -> Option<Finished> {
@@ -362,6 +380,11 @@ impl World {
     }
 
     fn start(&mut self, job: postrider::engine::core::Job) {
+        let event = self.store.event(job.row.event).expect("reads");
+        if event.is_some_and(|event| event.erased_at.is_some()) {
+            let ending = Ending::Cancelled(CancelledReason::Erased);
+            return self.later(DISK_MS, Message::Unsendable(job.row, ending));
+        }
         let host = job.webhook.target_url.origin().host.to_string();
         let behaviour = self.targets.get(&host).cloned();
         let (outcome, took_ms, retry_after) = match behaviour {

@@ -17,9 +17,10 @@ use postrider::model::attempt::{Attempt, Outcome, Phases};
 use postrider::model::delivery::{CancelledReason, Ending, FailedReason, Pending, Queue, QueueKey};
 use postrider::model::event::{Dialect, Event, EventName, Kind, Source};
 use postrider::model::ids::{EventId, ProjectId, Seq, WebhookId};
+use postrider::model::operator::{Operator, OperatorToken, TargetSettings};
 use postrider::model::project::Project;
 use postrider::model::secret::Secret;
-use postrider::model::target::TargetUrl;
+use postrider::model::target::{Origin, TargetUrl};
 use postrider::model::time::Wall;
 use postrider::model::webhook::{Format, Limits, Version, Webhook, WebhookState};
 use postrider::store::embedded::inline::Inline;
@@ -100,6 +101,15 @@ fn project(id: u32) -> Project {
     }
 }
 
+fn operator() -> Arc<Operator> {
+    let token = OperatorToken { id: 1, name: "o".to_owned(), hash: [3; 32], created: Wall(1) };
+    let target = Origin::parse("https://a.example:8443").expect("an origin");
+    let settings = TargetSettings { rate_per_second: Some(3), ..TargetSettings::default() };
+    let targets = [(target, settings)].into();
+    let removed_projects = [ProjectId::new(7).expect("an id")].into();
+    Arc::new(Operator { tokens: vec![token], token_id_max: 1, targets, removed_projects })
+}
+
 fn webhook(id: u32, event: &str, url: &str, revision: u64) -> Webhook {
     Webhook {
         id: WebhookId::new(id).expect("an id"),
@@ -109,13 +119,14 @@ fn webhook(id: u32, event: &str, url: &str, revision: u64) -> Webhook {
         format: Format::Uploadcare(Version::V07),
         state: WebhookState::Active,
         secret: Some(Secret::new("canary-signing-secret".to_owned())),
-        next_secret: None,
+        rotation: None,
         headers: vec![("x-a".to_owned(), "b".to_owned())],
         limits: Limits::default(),
         created: Wall(1),
         updated: Wall(2),
         revision,
         paused_total_ms: 0,
+        failing_since: None,
         listener: None,
         hidden: false,
         public_id: "wh-0000000000000000000000".to_owned(),
@@ -138,6 +149,7 @@ fn event(ms: u64, n: u64) -> Arc<Event> {
         accepted_at: Wall(ms),
         idempotency_key: None,
         source: Source::Native,
+        erased_at: None,
     })
 }
 
@@ -240,6 +252,8 @@ enum Step {
     Webhook { id: u32, event: u8, url: u8 },
     Remove { id: u32 },
     Close { lane: u32 },
+    Erase { pick: usize },
+    Project { id: u32, stays: bool },
     Idempotency { key: u128, at: u64 },
     Upkeep { keep_since: u64, rows_max: usize },
     Freeze,
@@ -256,6 +270,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..4u32, 0..2u8, 0..2u8).prop_map(|(id, event, url)| Step::Webhook { id, event, url }),
         1 => (1..4u32).prop_map(|id| Step::Remove { id }),
         1 => (1..4u32).prop_map(|lane| Step::Close { lane }),
+        1 => any::<usize>().prop_map(|pick| Step::Erase { pick }),
+        1 => (2..4u32, any::<bool>()).prop_map(|(id, stays)| Step::Project { id, stays }),
         1 => (0..3u128, 1..40u64).prop_map(|(key, at)| Step::Idempotency { key, at }),
         1 => (0..50u64, 1..6usize)
             .prop_map(|(keep_since, rows_max)| Step::Upkeep { keep_since, rows_max }),
@@ -350,6 +366,18 @@ impl History {
                 let ending = Ending::Cancelled(CancelledReason::Inactive);
                 (Vec::new(), vec![Op::CloseLane { webhook: id, upto, ending, at: Wall(50) }])
             }
+            Step::Erase { pick } => match self.events.len() {
+                0 => (Vec::new(), Vec::new()),
+                len => {
+                    let event = self.events[pick % len];
+                    (Vec::new(), vec![Op::EraseEvent { event, at: Wall(60) }])
+                }
+            },
+            Step::Project { id, stays: true } => (Vec::new(), vec![Op::PutProject(project(*id))]),
+            Step::Project { id, stays: false } => {
+                let id = ProjectId::new(*id).expect("an id");
+                (Vec::new(), vec![Op::RemoveProject(id)])
+            }
             Step::Idempotency { key, at } => {
                 let free = Expect::IdempotencyFree {
                     project: one,
@@ -383,7 +411,7 @@ fn observe(store: &dyn Store, history: &History) -> String {
     say("projects", &loaded.projects);
     say("webhooks", &loaded.webhooks);
     say("maxima", &(loaded.project_id_max, loaded.webhook_id_max, loaded.seq_max));
-    say("token", &loaded.operator_token);
+    say("operator", &loaded.operator);
     for queue in [Queue::Fresh, Queue::Retry] {
         for lane in 1..4 {
             let lane = WebhookId::new(lane).expect("an id");
@@ -422,7 +450,7 @@ fn run<S>(
 ) -> String {
     let mut history = History::default();
     let mut out = String::new();
-    commit(store(state), vec![Op::PutProject(project(1)), Op::PutOperatorToken([3; 32])]);
+    commit(store(state), vec![Op::PutProject(project(1)), Op::PutOperator(operator())]);
     for step in steps {
         own(state, step);
         let store = store(state);
@@ -490,7 +518,7 @@ fn everything_is_there_after_reopening() {
         Step::Idempotency { key: 1, at: 5 },
     ];
     let store = scratch.open();
-    commit(&store, vec![Op::PutProject(project(1)), Op::PutOperatorToken([3; 32])]);
+    commit(&store, vec![Op::PutProject(project(1)), Op::PutOperator(operator())]);
     for step in &steps {
         let (expect, ops) = history.batch(step);
         commit_with(&store, expect, ops).expect("commits");

@@ -30,6 +30,8 @@ pub struct Config {
     pub publish: Publish,
     /// `[sources]`: events that other systems bring in.
     pub sources: Sources,
+    /// `[metrics]`: figures for Prometheus.
+    pub metrics: Metrics,
     /// `[log]`: what is written to stderr.
     pub log: Log,
     /// `[[project]]`: projects to create or update at start; their ids and keys differ.
@@ -110,6 +112,8 @@ pub struct Delivery {
     pub proxy: Option<Proxy>,
     /// The `User-Agent` of deliveries.
     pub user_agent: String,
+    /// A webhook none of whose attempts succeeded for so long is disabled.
+    pub disable_failing_after_ms: Option<u64>,
 }
 
 /// What a publisher may send.
@@ -128,6 +132,13 @@ pub struct Publish {
 pub struct Sources {
     /// Whether topics of SNS that ask are confirmed.
     pub sns_confirm: bool,
+}
+
+/// Figures for Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether they need no operator token.
+    pub public: bool,
 }
 
 /// What is written to stderr.
@@ -296,6 +307,7 @@ impl Config {
                 ca_files: Vec::new(),
                 proxy: None,
                 user_agent: String::new(),
+                disable_failing_after_ms: None,
             },
             publish: Publish {
                 event_bytes_max: 0,
@@ -303,6 +315,7 @@ impl Config {
                 events_per_request_max: 0,
             },
             sources: Sources { sns_confirm: false },
+            metrics: Metrics { public: false },
             log: Log { format: LogFormat::Auto, level: LogLevel::Info },
             projects: Vec::new(),
             targets: Vec::new(),

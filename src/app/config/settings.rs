@@ -78,7 +78,7 @@ pub(super) struct TargetDraft {
 }
 
 /// Sections of single settings.
-pub(super) static SECTIONS: [Section; 6] = [
+pub(super) static SECTIONS: [Section; 7] = [
     Section {
         name: "server",
         doc: "HTTP in: the API that applications talk to.",
@@ -88,6 +88,7 @@ pub(super) static SECTIONS: [Section; 6] = [
     Section { name: "delivery", doc: "HTTP out: what is sent to targets.", settings: &DELIVERY },
     Section { name: "publish", doc: "What a publisher may send.", settings: &PUBLISH },
     Section { name: "sources", doc: "Events that other systems bring in.", settings: &SOURCES },
+    Section { name: "metrics", doc: "Figures for Prometheus.", settings: &METRICS },
     Section { name: "log", doc: "What is written to stderr.", settings: &LOG },
 ];
 
@@ -266,7 +267,7 @@ static STORE: [Setting<Config>; 6] = [
     ),
 ];
 
-static DELIVERY: [Setting<Config>; 11] = [
+static DELIVERY: [Setting<Config>; 12] = [
     optional(
         "allow",
         list("a list of networks and hosts", |c, v| add(&mut c.delivery.allow, words::allowed(v))),
@@ -335,6 +336,13 @@ static DELIVERY: [Setting<Config>; 11] = [
         concat!("postrider/", env!("CARGO_PKG_VERSION")),
         "The User-Agent of deliveries.",
     ),
+    optional(
+        "disable_failing_after",
+        duration(HOUR_MS, 365 * DAY_MS, |c, v| c.delivery.disable_failing_after_ms = Some(v)),
+        "14d",
+        "Disable a webhook when no attempt has succeeded for so long. By default it is kept, and \
+         tried, for ever.",
+    ),
 ];
 
 static PUBLISH: [Setting<Config>; 3] = [
@@ -363,6 +371,13 @@ static SOURCES: [Setting<Config>; 1] = [setting(
     Kind::Flag(|c, v| c.sources.sns_confirm = v),
     "false",
     "Whether topics of Amazon SNS that ask for it are confirmed, at hosts of SNS alone.",
+)];
+
+static METRICS: [Setting<Config>; 1] = [setting(
+    "public",
+    Kind::Flag(|c, v| c.metrics.public = v),
+    "false",
+    "Whether GET /metrics needs no operator token.",
 )];
 
 static LOG: [Setting<Config>; 2] = [

@@ -5,10 +5,14 @@
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod dev;
+pub(crate) mod event;
+pub(crate) mod key;
 pub(crate) mod listen;
 pub(crate) mod project;
 pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod target;
+pub(crate) mod token;
 pub(crate) mod verify;
 pub(crate) mod version;
 pub(crate) mod webhook;

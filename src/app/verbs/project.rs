@@ -1,10 +1,11 @@
 //! `project`: who owns webhooks and events.
 //!
-//! Owns what is shown of projects and their intake tokens. Must never show a secret key or a token but once, to whoever made it.
+//! Owns what is shown of projects and their intake tokens. Must never show a secret key or
+//! a token but once, to whoever made it.
 
 use http::Method;
 
-use super::webhook;
+use super::{key, webhook};
 use crate::app::args::{ProjectVerb, TokenVerb};
 use crate::app::config::Loaded;
 use crate::app::control::{Control, Without, number, project};
@@ -18,9 +19,7 @@ pub(crate) fn run(verb: &ProjectVerb, loaded: &Loaded, json: bool) -> Result<Exi
     runtime()?.block_on(async {
         let without = match verb {
             ProjectVerb::Create(_) => Without::OpenOrMake,
-            ProjectVerb::List | ProjectVerb::Show { .. } | ProjectVerb::Token { .. } => {
-                Without::OpenExisting
-            }
+            _ => Without::OpenExisting,
         };
         let control = Control::find(&loaded.config, without).await?;
         let result = carry_out(verb, &control, json).await;
@@ -44,26 +43,26 @@ async fn carry_out(verb: &ProjectVerb, control: &Control, json: bool) -> Result<
         }
         ProjectVerb::List => {
             let list = control.call(Method::GET, "/projects/", None).await?.json()?;
-            let Json::Array(projects) = list else { return Ok(()) };
-            if json || !is_terminal() {
-                projects.iter().for_each(line);
-            } else {
-                let rows: Vec<Vec<String>> = projects
-                    .iter()
-                    .map(|one| {
-                        ["id", "public_key", "webhooks", "name"]
-                            .map(|key| number(one, key))
-                            .to_vec()
-                    })
-                    .collect();
-                say(&table(&["ID", "PUBLIC KEY", "WEBHOOKS", "NAME"], &rows));
-            }
+            rows(&list, json, &["id", "public_key", "webhooks", "name"]);
         }
         ProjectVerb::Show { project: named } => {
             let name = project(control, named.as_deref()).await?;
             let path = format!("/projects/{name}/");
             show(&control.call(Method::GET, &path, None).await?.json()?, json, "");
         }
+        ProjectVerb::Rename { project, name } => {
+            let path = format!("/projects/{project}/");
+            let body = Object::new().text("name", name).end();
+            show(&control.call(Method::POST, &path, Some(body)).await?.json()?, json, "");
+        }
+        ProjectVerb::Rm { project } => {
+            let path = format!("/projects/{project}/");
+            control.call(Method::DELETE, &path, None).await?.json()?;
+            if !json {
+                say(&format!("project {project} is removed"));
+            }
+        }
+        ProjectVerb::Key { verb } => key::carry_out(verb, control, json).await?,
         ProjectVerb::Token { verb } => token(verb, control, json).await?,
     }
     Ok(())
@@ -88,15 +87,7 @@ async fn token(verb: &TokenVerb, control: &Control, json: bool) -> Result<(), St
             let of = project(control, named.as_deref()).await?;
             let path = format!("/projects/{of}/tokens/");
             let list = control.call(Method::GET, &path, None).await?.json()?;
-            let Json::Array(tokens) = list else { return Ok(()) };
-            if json || !is_terminal() {
-                tokens.iter().for_each(line);
-            } else {
-                let keys = ["id", "name", "signed", "created"];
-                let rows: Vec<Vec<String>> =
-                    tokens.iter().map(|one| keys.map(|key| number(one, key)).to_vec()).collect();
-                say(&table(&["ID", "NAME", "SIGNED", "CREATED"], &rows));
-            }
+            rows(&list, json, &["id", "name", "signed", "created"]);
         }
         TokenVerb::Revoke { id, project: named } => {
             let of = project(control, named.as_deref()).await?;
@@ -110,17 +101,34 @@ async fn token(verb: &TokenVerb, control: &Control, json: bool) -> Result<(), St
     Ok(())
 }
 
-fn show(project: &Json, json: bool, remark: &str) {
+pub(super) fn show(project: &Json, json: bool, remark: &str) {
     if json {
         return line(project);
     }
-    let Json::Object(fields) = project else { return };
-    for (key, _) in fields {
-        say(&format!("{:<12} {}", key.replace('_', " "), number(project, key)));
-    }
+    fields(project);
     if !remark.is_empty() {
         say(&format!("\n{remark}"));
     }
+}
+
+/// One object, one field a line.
+pub(super) fn fields(json: &Json) {
+    let Json::Object(all) = json else { return };
+    for (key, _) in all {
+        say(&format!("{:<12} {}", key.replace('_', " "), number(json, key)));
+    }
+}
+
+/// A list: a table on a terminal, one object a line otherwise.
+pub(super) fn rows(list: &Json, json: bool, keys: &[&str]) {
+    let Json::Array(all) = list else { return };
+    if json || !is_terminal() {
+        return all.iter().for_each(line);
+    }
+    let heads: Vec<String> = keys.iter().map(|key| key.replace('_', " ").to_uppercase()).collect();
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let of = |one: &Json| keys.iter().map(|key| number(one, key)).collect();
+    say(&table(&heads, &all.iter().map(of).collect::<Vec<Vec<String>>>()));
 }
 
 /// One object, one line.

@@ -12,6 +12,7 @@ use crate::model::event::Kind;
 use crate::model::json::Json;
 use crate::model::project::Project;
 use crate::model::secret::Secret;
+use crate::model::time::SECOND_MS;
 use crate::model::webhook::{Format, Webhook};
 
 /// One webhook. Every view has Uploadcare's nine keys; our own adds ours after them.
@@ -116,6 +117,18 @@ fn own_keys(object: Object, webhook: &Webhook) -> Object {
         .text("signature_style", own_fields::style_name(webhook.options.signature_style))
         .flag("include_secret", webhook.options.include_secret)
         .text("file_delete", own_fields::file_delete_name(webhook.options.file_delete))
+        .raw("rotation", &rotation(webhook))
+}
+
+/// How far the change of the signing secret is; the other secret is not shown.
+fn rotation(webhook: &Webhook) -> Vec<u8> {
+    let Some(rotation) = &webhook.rotation else { return b"null".to_vec() };
+    let next_step = rotation.next_step.map(|at| at.rfc3339_micros());
+    Object::new()
+        .text("phase", rotation.phase.as_str())
+        .text_or_null("next_step", next_step.as_deref())
+        .number("overlap_seconds", rotation.overlap_ms / SECOND_MS)
+        .end()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{After, Core, answer};
 use crate::engine::command::{self, Answer, Change, Command, CommandError};
 use crate::engine::submit::{Planned, Submission};
-use crate::logic::batch::{Batch, Durability, Op};
+use crate::logic::batch::Op;
 use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::Input;
 use crate::model::event::Source;
@@ -30,12 +30,10 @@ impl Core {
         if self.draining {
             return answer(reply, Err(CommandError::Draining));
         }
+        if command.project().is_some_and(|id| self.removed_projects.contains(&id)) {
+            return answer(reply, Err(CommandError::NotFound));
+        }
         match command {
-            Command::PutOperatorToken(hash) => {
-                let ops = vec![Op::PutOperatorToken(hash)];
-                let batch = Batch { expect: Vec::new(), ops, durability: Durability::Now };
-                self.commit(batch, After::Token(reply));
-            }
             Command::TestWebhook { project, id, event } => {
                 self.test(now, project, id, *event, reply);
             }
@@ -74,7 +72,7 @@ impl Core {
                 Ok(change)
             }
             Command::UpdateWebhook { project, id, patch } => {
-                Ok(command::update(&*own(project, id)?, patch, last, now.wall))
+                Ok(command::update(&catalog, &*own(project, id)?, patch, last, now.wall))
             }
             Command::DeleteWebhook { project, id } => {
                 Ok(command::delete(&[own(project, id)?], last, now.wall))
@@ -110,21 +108,72 @@ impl Core {
             Command::PutProject(draft) => {
                 let free = ProjectId::new(self.project_id_max + 1);
                 let planned = &self.planned_projects;
-                let change = command::put_project(&catalog, planned, draft, free, now.wall)?;
+                let change =
+                    command::project::put_project(&catalog, planned, draft, free, now.wall)?;
+                if let Some(project) = &change.project
+                    && self.removed_projects.contains(&project.id)
+                {
+                    return Err(CommandError::IdUsed(project.id));
+                }
                 self.project_planned(change)
             }
             Command::AddIntakeToken { project, name, hash, secret } => {
                 let project = self.latest(&catalog, project)?;
-                let change = command::add_intake_token(project, name, hash, secret, now.wall)?;
+                let change =
+                    command::project::add_intake_token(project, name, hash, secret, now.wall)?;
                 self.project_planned(change)
             }
             Command::RevokeIntakeToken { project, id } => {
                 let project = self.latest(&catalog, project)?;
-                self.project_planned(command::revoke_intake_token(project, id)?)
+                self.project_planned(command::project::revoke_intake_token(project, id)?)
             }
-            Command::TestWebhook { .. } | Command::Hasten { .. } | Command::PutOperatorToken(_) => {
-                Ok(Change::default())
+            Command::Rotate { project, id, step } => {
+                command::rotation::step(&*own(project, id)?, step, now.wall)
             }
+            Command::RenameProject { project, name } => {
+                let project = self.latest(&catalog, project)?;
+                self.project_planned(command::project::rename(project, name))
+            }
+            Command::AddSecretKey { project, key } => {
+                let project = self.latest(&catalog, project)?;
+                let change = command::project::add_secret_key(
+                    &catalog,
+                    &self.planned_projects,
+                    project,
+                    key,
+                )?;
+                self.project_planned(change)
+            }
+            Command::RevokeSecretKey { project, key } => {
+                let project = self.latest(&catalog, project)?;
+                self.project_planned(command::project::revoke_secret_key(project, &key)?)
+            }
+            Command::RemoveProject(id) => {
+                self.latest(&catalog, id)?;
+                let operator = self.planned_operator.clone();
+                let change = command::project::remove(&catalog, operator, id, last, now.wall);
+                self.removed_projects.insert(id);
+                self.operator_planned(change)
+            }
+            Command::EraseEvent { project: _, event } => {
+                let ops = vec![Op::EraseEvent { event, at: now.wall }];
+                Ok(Change { ops, erases: Some(event), ..Change::default() })
+            }
+            Command::AddOperatorToken { name, hash } => {
+                let operator = self.planned_operator.clone();
+                let change = command::operator::add_token(operator, name, hash, now.wall)?;
+                self.operator_planned(change)
+            }
+            Command::RevokeOperatorToken(id) => {
+                let operator = self.planned_operator.clone();
+                self.operator_planned(command::operator::revoke_token(operator, id)?)
+            }
+            Command::SetTarget { origin, patch } => {
+                let operator = self.planned_operator.clone();
+                let change = command::operator::set_target(operator, origin, patch, now.wall)?;
+                self.operator_planned(change)
+            }
+            Command::TestWebhook { .. } | Command::Hasten { .. } => Ok(Change::default()),
         }
     }
 
@@ -140,6 +189,14 @@ impl Core {
         if let Some(project) = &change.project {
             self.project_id_max = self.project_id_max.max(project.id.get());
             self.planned_projects.insert(project.id, project.clone());
+        }
+        Ok(change)
+    }
+
+    /// Nothing refuses a batch of the operator's either.
+    fn operator_planned(&mut self, change: Change) -> Result<Change, CommandError> {
+        if let Some(operator) = &change.operator {
+            self.planned_operator = (**operator).clone();
         }
         Ok(change)
     }
@@ -164,6 +221,10 @@ impl Core {
         };
         if webhook.state != WebhookState::Active || self.closing.contains_key(&id) {
             return answer(reply, Err(CommandError::NotSending(webhook.state.as_str())));
+        }
+        let origin = webhook.target_url.origin();
+        if catalog.operator().target(origin).paused_since.is_some() {
+            return answer(reply, Err(CommandError::TargetPaused));
         }
         let submission = Submission::new(project, vec![event], Source::Test);
         match self.plan(now, |plan| plan.publish_to(submission, webhook)) {

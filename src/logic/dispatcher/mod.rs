@@ -36,7 +36,7 @@ use super::verdict::{Verdict, judge};
 use super::wheel::Wheel;
 use super::window::{self, Window};
 use crate::model::attempt::{Outcome, Phases};
-use crate::model::delivery::{Ending, FailedReason, Pending, Queue, QueueKey};
+use crate::model::delivery::{Ending, Pending, Queue, QueueKey};
 use crate::model::ids::{Seq, WebhookId, mix};
 use crate::model::target::Origin;
 use crate::model::time::{MINUTE_MS, Mono, Now, SECOND_MS, Wall};
@@ -123,12 +123,14 @@ pub enum Input {
     },
     /// An attempt ended.
     Ended(Ended),
-    /// A delivery can't be attempted at all: its event is damaged.
-    Unsendable(Pending),
+    /// A delivery can't be attempted at all, and ends so: its event is damaged or erased.
+    Unsendable(Pending, Ending),
     /// Settlements were committed.
     Settled(Vec<Settled>),
     /// Retries of the lane that are held in memory are to be due now.
     Hasten(WebhookId),
+    /// The limits of a target from now on.
+    Target(Origin, TargetLimits),
 }
 
 /// How an attempt ended.
@@ -224,6 +226,23 @@ pub struct Figures {
     pub targets: usize,
     /// Rows held in memory.
     pub rows_held: usize,
+    /// When the oldest delivery that could be attempted became due, where that was asked for.
+    pub oldest_ready: Option<Wall>,
+}
+
+/// Figures about one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetFigures {
+    /// Attempts a second, and at once.
+    pub rate: Rate,
+    /// Attempts under way at once.
+    pub in_flight_max: u32,
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Whether its breaker is open: its connections failed, and only probes are made.
+    pub is_open: bool,
+    /// Attempts under way of each of its lanes that has any.
+    pub lanes_in_flight: Vec<(WebhookId, u32)>,
 }
 
 /// The dispatcher.
@@ -290,7 +309,8 @@ impl Dispatcher {
             Input::Arrived(rows) => self.arrived(now, rows),
             Input::Fetched { webhook, queue, rows } => self.fetched(now, webhook, queue, rows),
             Input::Ended(ended) => self.ended(now, ended),
-            Input::Unsendable(row) => self.unsendable(now, row),
+            Input::Unsendable(row, ending) => self.unsendable(now, row, ending),
+            Input::Target(origin, limits) => self.set_target(now, origin, limits),
             Input::Settled(settled) => self.settled(now, settled),
             Input::Hasten(webhook) => self.hasten(now, webhook),
         }
@@ -317,7 +337,39 @@ impl Dispatcher {
             lanes: self.lanes.len(),
             targets: self.targets.len(),
             rows_held: self.lanes.values().map(|lane| lane.fresh.len() + lane.retry.len()).sum(),
+            oldest_ready: None,
         }
+    }
+
+    /// When the oldest delivery that could be attempted now became due, as far as it is in memory.
+    #[must_use]
+    pub fn oldest_ready(&self, now: Now) -> Option<Wall> {
+        let running = self.lanes.values().filter(|lane| lane.runs);
+        let heads = running.flat_map(|lane| [lane.fresh.head(), lane.retry.head()]).flatten();
+        heads.map(|row| row.key.due).filter(|due| *due <= now.wall).min()
+    }
+
+    /// Figures about one target; nothing is under way to one that is not known.
+    #[must_use]
+    pub fn target_figures(&self, origin: &Origin) -> TargetFigures {
+        let limits = self.own_limits.get(origin).copied().unwrap_or_default();
+        let mut figures = TargetFigures {
+            rate: limits.rate.unwrap_or(self.settings.target_rate),
+            in_flight_max: limits.in_flight_max.unwrap_or(self.settings.target_in_flight_max),
+            in_flight: 0,
+            is_open: false,
+            lanes_in_flight: Vec::new(),
+        };
+        let target = self.target_ids.get(origin).and_then(|id| self.targets.get(id));
+        let Some(target) = target else { return figures };
+        let in_flight = |webhook: &WebhookId| {
+            let in_flight = self.lanes.get(webhook).map_or(0, |lane| lane.in_flight);
+            (in_flight > 0).then_some((*webhook, in_flight))
+        };
+        figures.in_flight = target.in_flight;
+        figures.is_open = target.breaker.is_open();
+        figures.lanes_in_flight = target.lanes.iter().filter_map(in_flight).collect();
+        figures
     }
 
     fn set_lane(&mut self, now: Now, spec: LaneSpec) {
@@ -443,7 +495,7 @@ impl Dispatcher {
         self.resume(now, id, webhook);
     }
 
-    fn unsendable(&mut self, now: Now, row: Pending) {
+    fn unsendable(&mut self, now: Now, row: Pending, ending: Ending) {
         let webhook = row.key.webhook;
         let Some(id) = self.release(&row) else { return };
         if let Some(lane) = self.lanes.get_mut(&webhook) {
@@ -452,7 +504,6 @@ impl Dispatcher {
         if let Some(target) = self.targets.get_mut(&id) {
             target.breaker.probe_lost();
         }
-        let ending = Ending::Failed(FailedReason::Damaged);
         let op = finish(now, &row, row.attempts, ending, None);
         self.outputs.push_back(Output::Settle(Box::new(op)));
         self.resume(now, id, webhook);

@@ -76,6 +76,27 @@ impl Dispatcher {
         id
     }
 
+    /// Other limits from now on. A new rate begins without its burst, so that setting one again and
+    /// again lets no more through than the rate does.
+    pub(super) fn set_target(&mut self, now: Now, origin: Origin, limits: TargetLimits) {
+        let id = self.target_ids.get(&origin).copied();
+        self.own_limits.insert(origin, limits);
+        let Some(id) = id else { return };
+        let Some(target) = self.targets.get_mut(&id) else { return };
+        target.limits = limits;
+        let rate = limits.rate.unwrap_or(self.settings.target_rate);
+        if target.quota.rate() != rate {
+            target.quota = Quota::new(rate, now.mono);
+            target.quota.drain(now.mono);
+            if target.place == Place::Parked {
+                // It waits for a permit of the old rate.
+                self.timers.cancel(Timer::Target(id));
+                target.place = Place::Nowhere;
+            }
+        }
+        self.enter_ring(id);
+    }
+
     pub(super) fn join(&mut self, id: TargetId, webhook: WebhookId) {
         if let Some(target) = self.targets.get_mut(&id) {
             target.lanes.insert(webhook);

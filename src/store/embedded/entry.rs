@@ -121,7 +121,9 @@ fn op_size_max(op: &Op) -> Option<usize> {
         | Op::PutWebhook(_)
         | Op::RemoveWebhook(_)
         | Op::CloseLane { .. }
-        | Op::PutOperatorToken(_) => return None,
+        | Op::RemoveProject(_)
+        | Op::EraseEvent { .. }
+        | Op::PutOperator(_) => return None,
     };
     Some(size + OP_HEAD_BYTES)
 }
@@ -167,7 +169,9 @@ pub fn put(out: &mut Vec<u8>, op: &Op, previous: Option<Place>) -> usize {
         | Op::PutWebhook(_)
         | Op::RemoveWebhook(_)
         | Op::CloseLane { .. }
-        | Op::PutOperatorToken(_) => out.len(),
+        | Op::RemoveProject(_)
+        | Op::EraseEvent { .. }
+        | Op::PutOperator(_) => out.len(),
     }
 }
 

@@ -210,10 +210,14 @@ impl Embedded {
                 }
             })
             .map_err(|error| OpenError::Prepare(Box::new(error)))?;
-        match outcome.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(prepare_error(error)),
-            Err(error) => return Err(OpenError::Prepare(Box::new(error))),
+        let outcome = match outcome.recv() {
+            Ok(result) => result.map_err(prepare_error),
+            Err(error) => Err(OpenError::Prepare(Box::new(error))),
+        };
+        if let Err(error) = outcome {
+            // It holds the file until its end: whoever opens the store next must find it free.
+            let _ = thread.join();
+            return Err(error);
         }
         let thread = Mutex::new(Some(thread));
         Ok(Embedded { shared, orders, thread, path, written })

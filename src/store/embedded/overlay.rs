@@ -163,7 +163,9 @@ impl Overlay {
             | Op::PutWebhook(_)
             | Op::RemoveWebhook(_)
             | Op::CloseLane { .. }
-            | Op::PutOperatorToken(_) => {}
+            | Op::RemoveProject(_)
+            | Op::EraseEvent { .. }
+            | Op::PutOperator(_) => {}
         }
     }
 

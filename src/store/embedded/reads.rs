@@ -39,7 +39,7 @@ impl Shared {
             project_id_max: read_u32(&meta, "project_id_max")?,
             webhook_id_max: read_u32(&meta, "webhook_id_max")?,
             seq_max: Seq(seq_max),
-            operator_token: read_meta(&meta, "operator_token")?,
+            operator: read_meta(&meta, "operator")?,
             ..Loaded::default()
         };
         let projects = read.open_table(tables::PROJECTS).map_err(broken)?;
@@ -148,7 +148,8 @@ impl Shared {
         }
     }
 
-    fn event_place(&self, seq: Seq) -> Result<Option<Place>, ReadError> {
+    /// Where an event is kept.
+    pub fn event_place(&self, seq: Seq) -> Result<Option<Place>, ReadError> {
         let layers = self.layers();
         if let Some(place) = layers.overlays().find_map(|overlay| overlay.events.get(&seq.0)) {
             return Ok(Some(*place));
@@ -260,11 +261,15 @@ impl Shared {
             (layers.pending, layers.events)
         };
         let read = self.view().map_err(broken)?;
+        let retry = open_queue(&read, Queue::Retry).map_err(broken)?;
         let quarantine = read.open_table(tables::QUARANTINE).map_err(broken)?;
         let segments = self.files.list().map_err(broken_file)?;
         let journal_bytes: u64 = segments.iter().map(|(_, bytes)| bytes).sum();
         Ok(Stats {
             pending,
+            // As of the last checkpoint.
+            pending_retry: retry.len().map_err(broken)?,
+            free_bytes: self.files.free_bytes().ok(),
             events,
             quarantined: quarantine.len().map_err(broken)?,
             bytes: index_bytes + journal_bytes,

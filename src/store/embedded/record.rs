@@ -28,7 +28,9 @@ use crate::model::project::{IntakeToken, Project, ProjectSettings};
 use crate::model::secret::Secret;
 use crate::model::target::TargetUrl;
 use crate::model::time::Wall;
-use crate::model::webhook::{Format, FormatOptions, Limits, Webhook, WebhookState};
+use crate::model::webhook::{
+    Format, FormatOptions, Limits, Rotation, RotationPhase, Webhook, WebhookState,
+};
 
 use super::entry::{EndRecord, RowRecord};
 use super::journal::Place;
@@ -55,7 +57,7 @@ pub enum Kind {
     Idempotency = 7,
     /// `ClosedLane`
     ClosedLane = 8,
-    /// `u64`, or the bytes of a hash
+    /// `u64`, or `model::operator::Operator`
     Meta = 9,
 }
 
@@ -190,7 +192,7 @@ struct WebhookRecord {
     format: Format,
     state: WebhookState,
     secret: Option<Vec<u8>>,
-    next_secret: Option<Vec<u8>>,
+    rotation: Option<RotationRecord>,
     headers: Vec<(String, String)>,
     limits: Limits,
     options: FormatOptions,
@@ -198,8 +200,17 @@ struct WebhookRecord {
     updated: Wall,
     revision: u64,
     paused_total_ms: u64,
+    failing_since: Option<Wall>,
     listener: Option<SocketAddr>,
     hidden: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RotationRecord {
+    secret: Vec<u8>,
+    phase: RotationPhase,
+    next_step: Option<Wall>,
+    overlap_ms: u64,
 }
 
 /// Why a record with secrets can't be read.
@@ -267,9 +278,15 @@ pub fn decode_project(
 /// Frames a webhook, its secrets sealed.
 pub fn encode_webhook(vault: &Vault, webhook: &Webhook) -> Result<Vec<u8>, VaultError> {
     let context = webhook_context(webhook.id);
-    let seal_one = |secret: &Option<Secret>| {
-        secret.as_ref().map(|secret| seal(vault, &context, secret)).transpose()
-    };
+    let secret = webhook.secret.as_ref().map(|secret| seal(vault, &context, secret)).transpose()?;
+    let rotation = webhook.rotation.as_ref().map(|rotation| {
+        Ok::<_, VaultError>(RotationRecord {
+            secret: seal(vault, &context, &rotation.secret)?,
+            phase: rotation.phase,
+            next_step: rotation.next_step,
+            overlap_ms: rotation.overlap_ms,
+        })
+    });
     let record = WebhookRecord {
         public_id: webhook.public_id.clone(),
         project: webhook.project,
@@ -277,8 +294,8 @@ pub fn encode_webhook(vault: &Vault, webhook: &Webhook) -> Result<Vec<u8>, Vault
         events: webhook.events.clone(),
         format: webhook.format,
         state: webhook.state,
-        secret: seal_one(&webhook.secret)?,
-        next_secret: seal_one(&webhook.next_secret)?,
+        secret,
+        rotation: rotation.transpose()?,
         headers: webhook.headers.clone(),
         limits: webhook.limits,
         options: webhook.options,
@@ -286,6 +303,7 @@ pub fn encode_webhook(vault: &Vault, webhook: &Webhook) -> Result<Vec<u8>, Vault
         updated: webhook.updated,
         revision: webhook.revision,
         paused_total_ms: webhook.paused_total_ms,
+        failing_since: webhook.failing_since,
         listener: webhook.listener,
         hidden: webhook.hidden,
     };
@@ -302,11 +320,15 @@ pub fn decode_webhook(
         .map_err(|Damage| SealedError::Damaged)?;
     let context = webhook_context(id);
     let mut stale = false;
-    let mut open_one = |sealed: &Option<Vec<u8>>| {
-        sealed.as_ref().map(|sealed| open(vault, &context, sealed, &mut stale)).transpose()
-    };
-    let secret = open_one(&record.secret)?;
-    let next_secret = open_one(&record.next_secret)?;
+    let mut secret = None;
+    if let Some(sealed) = &record.secret {
+        secret = Some(open(vault, &context, sealed, &mut stale)?);
+    }
+    let mut rotation = None;
+    if let Some(RotationRecord { secret, phase, next_step, overlap_ms }) = record.rotation {
+        let secret = open(vault, &context, &secret, &mut stale)?;
+        rotation = Some(Rotation { secret, phase, next_step, overlap_ms });
+    }
     let webhook = Webhook {
         id,
         public_id: record.public_id,
@@ -316,7 +338,7 @@ pub fn decode_webhook(
         format: record.format,
         state: record.state,
         secret,
-        next_secret,
+        rotation,
         headers: record.headers,
         limits: record.limits,
         options: record.options,
@@ -324,6 +346,7 @@ pub fn decode_webhook(
         updated: record.updated,
         revision: record.revision,
         paused_total_ms: record.paused_total_ms,
+        failing_since: record.failing_since,
         listener: record.listener,
         hidden: record.hidden,
     };

@@ -191,12 +191,19 @@ impl<'t> Session<'t> {
                 let record = record::encode(Kind::ClosedLane, &key.to_be_bytes(), &lane);
                 self.closed.insert(key, record.as_slice())?;
             }
-            Op::PutOperatorToken(hash) => {
-                let record = record::encode(Kind::Meta, b"operator_token", hash);
-                self.meta.insert("operator_token", record.as_slice())?;
+            Op::RemoveProject(id) => {
+                self.projects.remove(id.get())?;
+            }
+            Op::PutOperator(operator) => {
+                let record = record::encode(Kind::Meta, b"operator", &**operator);
+                self.meta.insert("operator", record.as_slice())?;
             }
             // These stand in the journal: the writer puts them there, and `flush` brings them.
-            Op::PutEvent(_) | Op::Enqueue(_) | Op::Settle { .. } | Op::PutIdempotency(_) => {}
+            Op::PutEvent(_)
+            | Op::EraseEvent { .. }
+            | Op::Enqueue(_)
+            | Op::Settle { .. }
+            | Op::PutIdempotency(_) => {}
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 //!
 //! | table | key | value | meaning |
 //! |---|---|---|---|
-//! | `meta` | name | record Meta | `format`, `project_id_max`, `webhook_id_max`, `seq_max`, `operator_token`, `journal`: its position at the last checkpoint |
+//! | `meta` | name | record Meta | `format`, `project_id_max`, `webhook_id_max`, `seq_max`, `operator`, `journal`: its position at the last checkpoint |
 //! | `projects` | project | record Project | |
 //! | `webhooks` | webhook | record Webhook | |
 //! | `subscriptions` | project (4 bytes, big endian), format, 0, event, 0, target URL | webhook | one webhook for each format, event and target; JSON:API's are not unique and have none |

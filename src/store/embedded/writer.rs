@@ -274,7 +274,7 @@ impl Writer {
             return Ok(());
         }
         let refused = |error: WriteError| if error.is_full() { Ok(()) } else { Err(error) };
-        let journaled = match self.journal_parts(batches) {
+        let (journaled, wipes) = match self.journal_parts(batches) {
             Ok(parts) => parts,
             Err(error) => {
                 fates.extend(batches.iter().map(|_| Fate::Full));
@@ -299,24 +299,33 @@ impl Writer {
                 return refused(error);
             }
         }
+        self.wipe(&wipes)?;
         self.recount()
     }
 
-    /// Puts the parts that stand in the journal there, as entries that a replay passes over, and
-    /// returns their effects.
-    fn journal_parts(&mut self, batches: &[Batch]) -> Result<Vec<Overlay>, WriteError> {
-        let bytes = batches.iter().map(|batch| entry::size_max(&batch.ops)).sum();
+    /// Puts the parts that stand in the journal there, as entries that a replay passes over.
+    /// Returns their effects, and the places of payloads that are erased.
+    fn journal_parts(
+        &mut self,
+        batches: &[Batch],
+    ) -> Result<(Vec<Overlay>, Vec<Place>), WriteError> {
+        let mut wipes = Vec::new();
+        let batches: Vec<Vec<Op>> = batches
+            .iter()
+            .map(|batch| batch.ops.iter().map(|op| self.expand(op, &mut wipes)).collect())
+            .collect::<Result<_, WriteError>>()?;
+        let bytes = batches.iter().map(|ops| entry::size_max(ops)).sum();
         self.journal.group(batches.len(), bytes)?;
         let shared = Arc::clone(&self.shared);
         let layers = shared.layers();
         let mut lookup = Lookup::new(&shared);
         let mut parts = Vec::with_capacity(batches.len());
-        for batch in batches {
+        for ops in &batches {
             let mut part = Overlay::default();
-            if batch.ops.iter().any(entry::stands) {
+            if ops.iter().any(entry::stands) {
                 self.journal.entry();
                 entry::begin_direct(self.journal.text());
-                for op in batch.ops.iter().filter(|op| entry::stands(op)) {
+                for op in ops.iter().filter(|op| entry::stands(op)) {
                     let settled = lookup.settled(&layers, Some(&part), op)?;
                     let place = put(&mut self.journal, op, settled);
                     part.apply(op, place, settled);
@@ -327,7 +336,28 @@ impl Writer {
         }
         drop(layers);
         self.journal.commit()?;
-        Ok(parts)
+        Ok((parts, wipes))
+    }
+
+    /// An erasure as what it writes: the event without its payload, in a place of its own.
+    fn expand(&self, op: &Op, wipes: &mut Vec<Place>) -> Result<Op, WriteError> {
+        let Op::EraseEvent { event, at } = op else { return Ok(op.clone()) };
+        let Ok(Some(place)) = self.shared.event_place(*event) else { return Ok(op.clone()) };
+        let body = self.shared.place(&place)?;
+        let Some(Ok(found)) = body.map(|body| entry::event(&body)) else { return Ok(op.clone()) };
+        wipes.push(place);
+        Ok(Op::PutEvent(Arc::new(found.erased(*at))))
+    }
+
+    /// Overwrites payloads that are erased. Nothing reads there any more: redb points elsewhere,
+    /// and its position lies behind.
+    fn wipe(&mut self, places: &[Place]) -> Result<(), WriteError> {
+        for place in places {
+            let file = self.shared.files.open(place.number)?;
+            file.write_at(place.offset, &vec![0; place.length as usize])?;
+            file.sync()?;
+        }
+        Ok(())
     }
 
     /// One synced commit of redb that brings the overlays along.

@@ -8,7 +8,7 @@ use super::*;
 use crate::dialect::uploadcare::encode;
 use crate::model::ids::{ProjectId, WebhookId};
 use crate::model::time::Wall;
-use crate::model::webhook::{FileDelete, SignatureStyle, WebhookState};
+use crate::model::webhook::{FileDelete, Rotation, RotationPhase, SignatureStyle, WebhookState};
 
 const V05: View = View::Vendor(Version::V05);
 const V06: View = View::Vendor(Version::V06);
@@ -36,13 +36,19 @@ fn webhook(version: Version) -> Webhook {
         format: Format::Uploadcare(version),
         state: WebhookState::Active,
         secret: Some(Secret::new("old".to_owned())),
-        next_secret: Some(Secret::new("next".to_owned())),
+        rotation: Some(Rotation {
+            secret: Secret::new("next".to_owned()),
+            phase: RotationPhase::Staged,
+            next_step: None,
+            overlap_ms: 0,
+        }),
         headers: vec![("x".to_owned(), "1".to_owned())],
         limits: Limits { rate_per_second: Some(5), burst: Some(6), in_flight: Some(7) },
         created: Wall(1),
         updated: Wall(2),
         revision: 1,
         paused_total_ms: 0,
+        failing_since: None,
         listener: None,
         hidden: false,
         public_id: "wh-0000000000000000000000".to_owned(),
@@ -280,7 +286,7 @@ fn updates_are_partial() {
     let patch = update(&json(text), V07, &hook).expect("accepted");
     assert_eq!(patch.is_active, Some(false));
     patch.apply(&mut hook);
-    assert_eq!((&hook.secret, &hook.next_secret), (&None, &None));
+    assert_eq!((&hook.secret, &hook.rotation), (&None, &None));
     assert_eq!(hook.events[0].as_str(), "file.deleted");
     assert_eq!(hook.headers, []);
     let limits = Limits { rate_per_second: Some(9), burst: None, in_flight: Some(7) };
