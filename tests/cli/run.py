@@ -6,11 +6,12 @@ Usage: run.py [SUITE...]. Environment: POSTRIDER_BINARY.
 
 import sys
 
-from cli import configuration, dev, exits, first_start, listen, secrecy, verbs
+from cli import bench, configuration, dev, exits, first_start, listen, secrecy, verbs
 from harness.report import Report
 
 SUITES = {module.__name__.split(".")[-1]: module
-          for module in (exits, first_start, verbs, configuration, dev, listen, secrecy)}
+          for module in (exits, first_start, verbs, configuration, dev, listen, secrecy,
+                       bench)}
 
 
 def main(report, names):
