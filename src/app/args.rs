@@ -481,7 +481,7 @@ Scenarios:
   dead         10,000 targets, all healthy, then half of them refusing, then half of them hanging
   million      a million deliveries pending for a dead webhook; kill -9; start again
   growth       CPU per event at 10 to 100,000 webhooks, and at 1,000 to 1,000,000 pending
-Without a name: accept to start. `all` is all of them, about half an hour and 8 GB of disk.
+Without a name: accept to start. `all` is all of them, about twenty minutes and 4 GB of disk.
 
 Examples:
   postrider bench

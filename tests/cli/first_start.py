@@ -29,7 +29,7 @@ def keys_work(report, name, port, found):
     report.equal("%s: Bearer" % name, status(port, "/project/", wire.bearer(secret)), 200)
     operator = wire.bearer(token)
     for path in ("/projects/", "/projects/1/", "/projects/%s/webhooks/" % public,
-                 "/projects/1/project/"):
+                 "/projects/1/project/", "/stats/"):
         report.equal("%s: the operator's %s" % (name, path), status(port, path, operator), 200)
     for path in ("/webhooks/", "/project/", "/webhooks/1/"):
         report.equal("%s: the token is no project's: %s" % (name, path),

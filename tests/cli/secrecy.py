@@ -31,7 +31,7 @@ level = "trace"
 public_key = "shop"
 secret_key = "%s"
 """
-VERBS = ["serve", "dev", "listen", "send", "project", "webhook", "config", "verify", "version"]
+VERBS = ["serve", "dev", "listen", "send", "project", "webhook", "config", "verify", "version", "bench"]
 
 
 def exercise(daemon, receiver):

@@ -16,8 +16,9 @@ use super::report::{Figure, median};
 use super::{BenchError, Context};
 use crate::dialect::object::Object;
 
-/// Without an arrival for so long, a round has failed; in milliseconds.
-const IDLE_MS_MAX: u64 = 30_000;
+/// Without an arrival for so long, a round has failed; in milliseconds. Longer than an attempt may
+/// take: what waited for one that hung is late, and not lost.
+const IDLE_MS_MAX: u64 = 90_000;
 /// Webhooks that are made at once.
 const MAKERS: usize = 32;
 /// A warm-up is this part of a round.
@@ -195,13 +196,13 @@ pub(super) async fn compare(
 ) -> Result<Vec<Figure>, BenchError> {
     let daemon = context.daemon().await?;
     let targets: Vec<SocketAddr> =
-        (0..load.fan_out).map(|index| address(index, context.port)).collect();
+        (0..load.fan_out).map(|index| address(index, context.receiver.port)).collect();
     let urls = targets.iter().enumerate().map(|(index, at)| (0, format!("http://{at}/{index}")));
     webhooks(&daemon, urls.collect()).await?;
     let warm_up = load.warm_up();
     let system = System::Daemon(Box::new(daemon));
     context.progress(0, &format!("{scenario}, {case}: warming up"));
-    let warm = round(&mut context.receiver, &system, &warm_up).await?;
+    let warm = round(&mut context.receiver.role, &system, &warm_up).await?;
     let System::Daemon(daemon) = system else { return Err(BenchError::Ended) };
     let file = daemon.beside("ceiling");
     let systems = [
@@ -210,14 +211,14 @@ pub(super) async fn compare(
         ceiling("fdatasync", &targets, warm.body_bytes, Some(&file)).await?,
     ];
     for system in &systems[1..] {
-        round(&mut context.receiver, system, &warm_up).await?;
+        round(&mut context.receiver.role, system, &warm_up).await?;
     }
     let mut rounds: [Vec<Round>; 3] = Default::default();
     for number in 0..context.rounds {
         for (system, rounds) in systems.iter().zip(&mut rounds) {
             let label = format!("{scenario}, {case}: {}", system.name());
             context.progress(number, &label);
-            rounds.push(round(&mut context.receiver, system, &load).await?);
+            rounds.push(round(&mut context.receiver.role, system, &load).await?);
         }
     }
     let mut figures = Vec::new();

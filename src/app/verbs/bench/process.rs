@@ -102,6 +102,23 @@ impl RoleProcess {
     }
 }
 
+/// The role that takes deliveries, and its ports.
+pub(super) struct Receiver {
+    pub(super) role: RoleProcess,
+    pub(super) port: u16,
+    /// The one that can die.
+    pub(super) mortal_port: u16,
+}
+
+impl Receiver {
+    pub(super) async fn start() -> Result<Receiver, BenchError> {
+        let mut role = RoleProcess::start(&["receiver".to_owned()])?;
+        let ports = role.hear().await?;
+        let port = |key| u16::try_from(ports.get(key)?).map_err(|_| BenchError::Ended);
+        Ok(Receiver { port: port("port")?, mortal_port: port("mortal_port")?, role })
+    }
+}
+
 /// A daemon with its limits lifted, in a directory of its own.
 pub(super) struct Daemon {
     process: Killed,

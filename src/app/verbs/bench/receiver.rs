@@ -1,11 +1,12 @@
-//! The role that takes deliveries: answers 200, or hangs, and counts what arrived.
+//! The role that takes deliveries: answers 200 while it lives, and counts what arrived.
 //!
 //! Owns which deliveries came, how often and how late. Must never be reached from another machine:
 //! it answers at every address of 127.0.0.0/8, which is how one process is 10,000 targets.
 //!
 //! On stdin: `round deliveries=N keys=K per_event=M` forgets all and expects N of K; `wait idle_ms=T` answers
 //! when all have come, or none came for T milliseconds. A path is `/{index}`; modulo M, it says
-//! which of its event's M deliveries one is.
+//! which of its event's M deliveries one is. `die hanging=0` makes the second port refuse from then
+//! on, `die hanging=1` makes it accept and never answer.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,7 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::event;
 use super::wire::{self, Latencies, Numbers};
@@ -32,8 +33,6 @@ use crate::clock;
 const BODY_BYTES_MAX: usize = 64 * 1_024;
 /// Deliveries of a round, at most.
 const KEYS_MAX: u64 = 100_000_000;
-/// Connections of the hanging port, at most: the oldest is closed.
-const HANGING_MAX: usize = 16_384;
 
 #[derive(Default)]
 struct Shared {
@@ -58,19 +57,31 @@ struct Round {
 /// Receives until stdin ends.
 pub(super) async fn run() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-    let hanging = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    let mortal = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
     let ports = [
         ("port", listener.local_addr()?.port().into()),
-        ("hanging_port", hanging.local_addr()?.port().into()),
+        ("mortal_port", mortal.local_addr()?.port().into()),
     ];
     say(&wire::line(&ports));
     let shared = Arc::new(Shared::default());
-    tokio::spawn(accept(listener, Arc::clone(&shared)));
-    tokio::spawn(hang(hanging));
-    orders(&shared).await
+    let (immortality, of_one) = watch::channel(Life::Alive);
+    let (death, of_other) = watch::channel(Life::Alive);
+    tokio::spawn(accept(listener, Arc::clone(&shared), of_one));
+    tokio::spawn(accept(mortal, Arc::clone(&shared), of_other));
+    let result = orders(&shared, &death).await;
+    drop(immortality);
+    result
 }
 
-async fn orders(shared: &Shared) -> io::Result<()> {
+/// How a port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Alive,
+    Refusing,
+    Hanging,
+}
+
+async fn orders(shared: &Shared, death: &watch::Sender<Life>) -> io::Result<()> {
     let mut stdin = BufReader::new(super::process::stdin()?);
     loop {
         let line = wire::next_line(&mut stdin).await?;
@@ -85,6 +96,11 @@ async fn orders(shared: &Shared) -> io::Result<()> {
                     seen: vec![0; (keys as usize).div_ceil(64)],
                     ..Round::default()
                 };
+                say("ready=1");
+            }
+            Some("die") => {
+                let is_hanging = numbers.get("hanging")? == 1;
+                death.send_replace(if is_hanging { Life::Hanging } else { Life::Refusing });
                 say("ready=1");
             }
             Some(_) => {
@@ -166,21 +182,36 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // An error is one connection's: its peer will say so.
+async fn accept(listener: TcpListener, shared: Arc<Shared>, life: watch::Receiver<Life>) {
     loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&shared)));
+        tokio::select! {
+            // Refusing is what a port does that nobody listens on.
+            () = refuses(life.clone()) => return,
+            accepted = listener.accept() => {
+                // An error is one connection's: its peer will say so.
+                if let Ok((stream, _)) = accepted {
+                    tokio::spawn(serve(stream, Arc::clone(&shared), life.clone()));
+                }
+            }
         }
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn refuses(mut life: watch::Receiver<Life>) {
+    // Without its sender the role is at its end.
+    let _ = life.wait_for(|life| *life == Life::Refusing).await;
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>, life: watch::Receiver<Life>) {
     // Without it, small answers wait for acknowledgements of earlier ones.
     let _ = stream.set_nodelay(true);
+    let of_requests = life.clone();
     let service = service_fn(|request: Request<Incoming>| {
-        let shared = Arc::clone(&shared);
+        let (shared, is_hanging) = (Arc::clone(&shared), *of_requests.borrow() == Life::Hanging);
         async move {
+            if is_hanging {
+                std::future::pending::<()>().await;
+            }
             let (parts, body) = request.into_parts();
             if let Some(body) = read(body).await {
                 shared.count(parts.uri.path(), &parts.headers, &body);
@@ -188,8 +219,11 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"{}"))))
         }
     });
-    // A connection that breaks is the daemon's to notice.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    tokio::select! {
+        // A connection that breaks is the daemon's to notice.
+        _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+        () = refuses(life.clone()) => {}
+    }
 }
 
 /// A body, unless it breaks off or is too long.
@@ -203,19 +237,6 @@ pub(super) async fn read(mut body: Incoming) -> Option<Bytes> {
         whole.extend_from_slice(&data);
     }
     Some(whole.freeze())
-}
-
-/// Accepts, and never says a word.
-async fn hang(listener: TcpListener) {
-    let mut held = std::collections::VecDeque::new();
-    loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            if held.len() == HANGING_MAX {
-                held.pop_front();
-            }
-            held.push_back(stream);
-        }
-    }
 }
 
 /// A target's address: its own of 127.0.0.0/8.
