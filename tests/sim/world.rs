@@ -285,9 +285,7 @@ impl World {
 
     /// The next thing that happens up to `until_ms`; false if nothing does.
     fn step(&mut self, until_ms: u64) -> bool {
-        let wake = self.core.next_wake();
-        let wall = wake.wall.map(|at| at.0.saturating_sub(START.0));
-        let wake_ms = [wall, wake.mono.map(|at| at.0)].into_iter().flatten().min();
+        let wake_ms = self.core.next_wake().map(|at| at.0);
         let next_ms = self.happening.keys().next().map(|(at, _)| *at);
         let at_ms = match (wake_ms, next_ms) {
             (Some(wake), Some(next)) => wake.min(next),
@@ -337,10 +335,10 @@ impl World {
                     }),
                 );
             }
-            Effect::Fetch { webhook, queue, after, rows } => {
+            Effect::Fetch { number, webhook, queue, after, rows } => {
                 let page = self.store.due(webhook, queue, after, rows).expect("reads");
                 let rows = Some((page.rows, page.more));
-                self.later(DISK_MS, Message::Fetched { webhook, queue, rows });
+                self.later(DISK_MS, Message::Fetched { number, webhook, rows });
             }
             Effect::Upkeep { keep_since, rows_max } => {
                 let answers = self.answers.0.clone();
