@@ -204,8 +204,9 @@ impl Schedule {
     }
 
     fn publish(&mut self) {
-        let events = 1 + self.draw(12) as usize;
-        self.world.publish_many(events).expect("accepted");
+        // Now and then more than the windows hold.
+        let events = if self.draw(80) == 0 { 600 } else { 1 + self.draw(12) };
+        self.world.publish_many(events as usize).expect("accepted");
     }
 
     fn change_target(&mut self) {
