@@ -180,6 +180,7 @@ impl Schedule {
     }
 
     fn act(&mut self) {
+        self.world.quick_reads = self.draw(2) == 0;
         match self.draw(40) {
             0..=13 => self.publish(),
             14..=21 => self.change_target(),
