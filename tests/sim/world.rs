@@ -82,6 +82,8 @@ pub struct World {
     wall_off_ms: i64,
     moods: u64,
     turns: u64,
+    /// Reads are answered before the commits that they saw.
+    pub quick_reads: bool,
     happening: BTreeMap<(u64, u64), Message>,
     happened: u64,
     targets: BTreeMap<String, Behaviour>,
