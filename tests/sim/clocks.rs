@@ -105,12 +105,13 @@ fn after_a_week_offline_what_is_over_ends_when_the_clock_can_be_trusted() {
     let seq = world.log[0].seq;
     let before = world.log.len();
     world.crash(7 * DAY_MS);
-    world.behave("t.example", Behaviour::Answer(200, 20, None));
     world.publish();
     world.run_for(9 * MINUTE_MS);
     assert!(world.finished(seq).is_none());
     assert_eq!(world.attempts_of(seq).len(), before, "no attempt after 72 hours");
-    assert_eq!(world.log.len(), before + 1, "what is new does not wait");
+    // What is new does not wait behind it, and neither do its retries.
+    let new = world.log.last().expect("some").seq;
+    assert_eq!(world.attempts_of(new).len(), 3, "at once, after 1 minute and after 5");
     world.run_for(2 * MINUTE_MS);
     let ending = world.finished(seq).expect("ended").ending;
     assert_eq!(ending, Ending::Failed(FailedReason::Expired));
@@ -131,6 +132,23 @@ fn a_wrong_year_at_the_start_expires_nothing_if_it_is_put_right() {
         let took_ms = attempts.last().expect("some").at_ms - attempts[0].at_ms;
         assert!((71 * HOUR_MS..=73 * HOUR_MS).contains(&took_ms), "{by_ms} ms: {took_ms}");
     }
+}
+
+#[test]
+fn what_was_tried_in_a_wrong_year_goes_on_by_its_table_when_the_clock_is_right() {
+    let mut world = failing(8);
+    world.set_wall(YEAR_MS);
+    world.crash(MINUTE_MS);
+    world.publish();
+    let seq = world.log.last().expect("some").seq;
+    world.run_for(3 * MINUTE_MS);
+    world.set_wall(-YEAR_MS);
+    world.run_for(80 * HOUR_MS);
+    let attempts = world.attempts_of(seq);
+    // At most one slot is lost or repeated by reckoning anew.
+    assert!((76..=78).contains(&attempts.len()), "{}", attempts.len());
+    let took_ms = attempts.last().expect("some").at_ms - attempts[0].at_ms;
+    assert!((71 * HOUR_MS..=73 * HOUR_MS).contains(&took_ms), "{took_ms}");
 }
 
 /// No clock is set for a start without a battery: deliveries go on by what the store knows.

@@ -153,7 +153,8 @@ impl Oracle {
         let Some(first) = row.first_attempt else { return };
         assert!(row.deadline <= first.plus(WINDOW_MS), "{seq:?}: longer than 72 hours");
         // A pause moves the table; what fell due while paused is attempted at its end.
-        if paused_ms > 0 {
+        // So does a clock that was put right.
+        if paused_ms > 0 || first > steady {
             return;
         }
         let slot = first.plus(slot_offset_ms(row.slot));
