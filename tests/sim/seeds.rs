@@ -261,7 +261,7 @@ impl Schedule {
         let off_ms = match self.draw(12) {
             0 => {
                 self.world.oracle.mark("days offline");
-                60 * HOUR_MS + self.draw(48 * HOUR_MS)
+                62 * HOUR_MS + self.draw(16 * HOUR_MS)
             }
             1..=4 => self.draw(2 * HOUR_MS),
             _ => self.draw(2 * SECOND_MS),

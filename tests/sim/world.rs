@@ -286,10 +286,9 @@ impl World {
         }
     }
 
-    /// The wall clock is set, by so much.
+    /// The wall clock is set, by so much; noticed when the loop turns, if it ever does.
     pub fn set_wall(&mut self, by_ms: i64) {
         self.wall_off_ms += by_ms;
-        self.tell(Message::Time);
     }
 
     /// The machine sleeps: time passes, and nothing happens in it.

@@ -224,6 +224,12 @@ impl Lane {
         self.retry.pop()
     }
 
+    /// A retry that was set by a clock that has been put right since.
+    pub(super) fn take_void(&mut self, now: Now) -> Option<Pending> {
+        let key = self.retry.first(|row| planned(row, now) != row.key.due)?.key;
+        self.retry.take(key)
+    }
+
     pub(super) fn rows_held(&self) -> usize {
         self.fresh.len() + self.recent.as_ref().map_or(0, Window::len) + self.retry.len()
     }

@@ -247,6 +247,8 @@ pub struct Dispatcher {
     unhealthy: BTreeSet<Seq>,
     next_fetch: u64,
     expire_from: Mono,
+    /// The wall time of the last input.
+    shown: Wall,
     outputs: VecDeque<Output>,
     chance: u64,
 }
@@ -275,6 +277,7 @@ impl Dispatcher {
             unhealthy: BTreeSet::new(),
             next_fetch: 0,
             expire_from: Mono(0),
+            shown: Wall(0),
             outputs: VecDeque::new(),
             chance: seed,
         }
@@ -292,6 +295,9 @@ impl Dispatcher {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input) {
+        if now.wall < std::mem::replace(&mut self.shown, now.wall) {
+            self.put_right(now);
+        }
         match input {
             Input::Time => {}
             Input::Lane(spec) => self.set_lane(now, spec),
@@ -511,16 +517,32 @@ impl Dispatcher {
 
     /// Moves a lane's retries to now, by way of the disk: so a restart does not undo it.
     fn hasten(&mut self, now: Now, webhook: WebhookId) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        while let Some(row) = lane.take_retry() {
-            lane.taken.insert(row.key.seq, None);
-            let due = now.wall.min(row.key.due);
-            let again = Pending { key: QueueKey { due, ..row.key }, ..row };
-            let next = Next::Pending(again);
-            let op = Op::Settle { queue: Queue::Retry, key: row.key, next, attempt: None };
-            self.outputs.push_back(Output::Settle(Box::new(op)));
+        while let Some(row) = self.lanes.get_mut(&webhook).and_then(Lane::take_retry) {
+            self.move_to_now(now, row);
         }
         self.touch(now, webhook);
+    }
+
+    /// The clock was put right, back by more than any plan reaches ahead: retries that were set by
+    /// the wrong one are due now, and every lane is looked at anew.
+    fn put_right(&mut self, now: Now) {
+        for webhook in self.lanes.keys().copied().collect::<Vec<_>>() {
+            while let Some(row) = self.lanes.get_mut(&webhook).and_then(|lane| lane.take_void(now))
+            {
+                self.move_to_now(now, row);
+            }
+            self.touch(now, webhook);
+        }
+    }
+
+    fn move_to_now(&mut self, now: Now, row: Pending) {
+        if let Some(lane) = self.lanes.get_mut(&row.key.webhook) {
+            lane.taken.insert(row.key.seq, None);
+        }
+        let due = now.wall.min(row.key.due);
+        let next = Next::Pending(Pending { key: QueueKey { due, ..row.key }, ..row });
+        let op = Op::Settle { queue: Queue::Retry, key: row.key, next, attempt: None };
+        self.outputs.push_back(Output::Settle(Box::new(op)));
     }
 
     fn draw(&mut self) -> u64 {
