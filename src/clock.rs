@@ -7,13 +7,13 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
 use crate::model::time::{Mono, Now, Wall};
 
-static START: OnceLock<Instant> = OnceLock::new();
+static START: OnceLock<Duration> = OnceLock::new();
 
 /// Both clocks, now. Monotonic time starts at about the first call.
 #[must_use]
@@ -22,10 +22,25 @@ pub fn now() -> Now {
     Now { wall: Wall(millis(wall)), mono: mono() }
 }
 
-/// The monotonic clock, now.
+/// The monotonic clock, now. It goes on while the machine sleeps: what was due meanwhile is due
+/// when it wakes, and no step of the wall clock is needed to see it.
 #[must_use]
 pub fn mono() -> Mono {
-    Mono(millis(START.get_or_init(Instant::now).elapsed()))
+    let up = since_boot();
+    Mono(millis(up.saturating_sub(*START.get_or_init(|| up))))
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // A time since the boot is neither negative nor ill-formed.
+    Duration::try_from(time).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    static FIRST: OnceLock<std::time::Instant> = OnceLock::new();
+    FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
 /// Microseconds since 1970: for measuring between processes of one machine.

@@ -31,8 +31,8 @@ use crate::logic::batch::{AcceptedEvent, Batch, Durability, Next, Op};
 use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::{
     self, Dispatcher, Ended, Figures, Input, Output, Probe, Settled, TargetFigures, TargetLimits,
-    Wake,
 };
+use crate::logic::steady::{self, Steady};
 use crate::logic::verdict;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{Ending, Pending, Queue, QueueKey};
@@ -41,7 +41,7 @@ use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, mix};
 use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::target::Origin;
-use crate::model::time::{MINUTE_MS, Now, Wall};
+use crate::model::time::{MINUTE_MS, Mono, Now, Wall};
 use crate::model::webhook::{Webhook, WebhookState};
 use crate::net::Response;
 use crate::store::{CommitError, Store, Upkeep};
@@ -93,10 +93,10 @@ pub enum Message {
     },
     /// Rows were read, or not.
     Fetched {
+        /// The number of the fetch.
+        number: u64,
         /// Of which lane.
         webhook: WebhookId,
-        /// Of which of its queues.
-        queue: Queue,
         /// The rows, and whether there are more.
         rows: Option<(Vec<Pending>, bool)>,
     },
@@ -148,6 +148,8 @@ pub enum Effect {
     },
     /// Read rows, and report.
     Fetch {
+        /// To report by.
+        number: u64,
         /// Of which lane.
         webhook: WebhookId,
         /// Of which of its queues.
@@ -209,6 +211,9 @@ pub struct Core {
     allows: BTreeMap<ProjectId, Arc<AllowList>>,
     no_allow: Arc<AllowList>,
     dispatcher: Dispatcher,
+    steady: Steady,
+    /// When the last message came, by the steady clock.
+    now: Now,
     sequence: Sequence,
     cache: EventCache,
     after: BTreeMap<u64, After>,
@@ -226,7 +231,7 @@ pub struct Core {
     tests: BTreeMap<Seq, oneshot::Sender<Result<Answer, CommandError>>>,
     upkeep_running: bool,
     upkeep_soon: bool,
-    upkeep_at: Wall,
+    upkeep_at: Mono,
     effects: VecDeque<Effect>,
     chance: u64,
     held: bool,
@@ -255,14 +260,19 @@ impl Core {
         now: Now,
     ) -> Result<Core, StartError> {
         let loaded = store.load()?;
-        let dispatcher =
+        let mut steady = Steady::new(now, loaded.seq_max.wall());
+        let now = steady.read(now);
+        let mut dispatcher =
             Dispatcher::new(settings.dispatcher, settings.targets.clone(), mix(seed ^ 1));
+        dispatcher.expire_from(now.mono.plus(steady::YOUNG_MS));
         let mut core = Core {
             settings,
             catalog: Arc::new(RwLock::new(Catalog::default())),
             allows: BTreeMap::new(),
             no_allow: Arc::new(no_allow),
             dispatcher,
+            steady,
+            now,
             sequence: Sequence::after(loaded.seq_max),
             cache: EventCache::default(),
             after: BTreeMap::new(),
@@ -277,7 +287,7 @@ impl Core {
             tests: BTreeMap::new(),
             upkeep_running: false,
             upkeep_soon: false,
-            upkeep_at: now.wall,
+            upkeep_at: now.mono,
             effects: VecDeque::new(),
             chance: seed,
             held: false,
@@ -342,17 +352,20 @@ impl Core {
         self.dispatcher.hold();
     }
 
-    /// Takes one message.
-    pub fn apply(&mut self, now: Now, message: Message) {
+    /// Takes one message; `clocks` is what the machine's clocks show. All that is decided and
+    /// written goes by the steady clock.
+    pub fn apply(&mut self, clocks: Now, message: Message) {
+        let now = self.steady.read(clocks);
+        self.now = now;
         match message {
             Message::Time => self.dispatch(now, Input::Time),
             Message::Submit { submission, reply } => self.submit(now, submission, reply),
             Message::Command { command, reply } => self.command(now, command, reply),
             Message::Committed { ticket, result } => self.committed(now, ticket, result),
-            Message::Fetched { webhook, queue, rows } => {
-                self.dispatch(now, Input::Fetched { webhook, queue, rows });
+            Message::Fetched { number, webhook, rows } => {
+                self.dispatch(now, Input::Fetched { number, webhook, rows });
             }
-            Message::Ended(end) => self.ended(now, *end),
+            Message::Ended(end) => self.ended(now, clocks.wall, *end),
             Message::Unsendable(row, ending) => {
                 if let Some(reply) = self.tests.remove(&row.key.seq) {
                     answer(reply, Err(CommandError::NotFound));
@@ -395,14 +408,21 @@ impl Core {
         self.effects.pop_front()
     }
 
-    /// When to call again if nothing else happens.
+    /// When to call again if nothing else happens, at the latest.
     #[must_use]
-    pub fn next_wake(&self) -> Wake {
+    pub fn next_wake(&self) -> Option<Mono> {
         let wake = self.dispatcher.next_wake();
+        let wall = wake.wall.map(|at| self.now.mono.plus(at.since(self.now.wall)));
         let upkeep = (!self.upkeep_running).then_some(self.upkeep_at);
         let rotation = self.rotations.first().map(|(at, _)| *at);
-        let wall = [wake.wall, upkeep, rotation].into_iter().flatten().min();
-        Wake { wall, mono: wake.mono }
+        let rotation = rotation.map(|at| self.now.mono.plus(at.since(self.now.wall)));
+        [wall, wake.mono, upkeep, rotation].into_iter().flatten().min()
+    }
+
+    /// What the steady clock showed when the last message came.
+    #[must_use]
+    pub fn steady(&self) -> Wall {
+        self.now.wall
     }
 
     /// Why the store failed, if it did.
@@ -625,12 +645,12 @@ impl Core {
         change(&mut self.catalog.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn ended(&mut self, now: Now, end: AttemptEnd) {
-        let retry_after = end
-            .response
-            .retry_after
-            .as_deref()
-            .and_then(|text| verdict::retry_after(text, now.wall));
+    fn ended(&mut self, now: Now, wall: Wall, end: AttemptEnd) {
+        // A date is the target's: it is compared with the wall clock.
+        let text = end.response.retry_after.as_deref();
+        let retry_after = text
+            .and_then(|text| verdict::retry_after(text, wall))
+            .map(|at| now.wall.plus(at.since(wall)));
         let ended = Ended {
             row: end.row,
             probe: end.probe,
@@ -664,8 +684,8 @@ impl Core {
         self.dispatcher.handle(now, input);
         while let Some(output) = self.dispatcher.poll() {
             match output {
-                Output::Fetch { webhook, queue, after, rows } => {
-                    self.effects.push_back(Effect::Fetch { webhook, queue, after, rows });
+                Output::Fetch { number, webhook, queue, after, rows } => {
+                    self.effects.push_back(Effect::Fetch { number, webhook, queue, after, rows });
                 }
                 Output::Start { row, probe } => self.start(row, probe),
                 Output::Settle(op) => self.settle(*op),
@@ -709,7 +729,7 @@ impl Core {
     }
 
     fn upkeep(&mut self, now: Now) {
-        let is_due = self.upkeep_soon || now.wall >= self.upkeep_at;
+        let is_due = self.upkeep_soon || now.mono >= self.upkeep_at;
         if self.upkeep_running || !is_due || self.draining {
             return;
         }
@@ -722,7 +742,7 @@ impl Core {
 
     fn upkeep_done(&mut self, now: Now, result: Result<Upkeep, CommitError>) {
         self.upkeep_running = false;
-        self.upkeep_at = now.wall.plus(UPKEEP_INTERVAL_MS);
+        self.upkeep_at = now.mono.plus(UPKEEP_INTERVAL_MS);
         match result {
             Ok(done) => self.upkeep_soon |= done.more,
             Err(CommitError::Broken(why)) => self.broken = Some(why),

@@ -32,7 +32,7 @@ use crate::logic::dispatcher::{Figures, TargetFigures};
 use crate::model::event::Event;
 use crate::model::ids::Seq;
 use crate::model::target::Origin;
-use crate::model::time::{DAY_MS, Mono, SECOND_MS};
+use crate::model::time::{DAY_MS, Mono, SECOND_MS, Wall};
 use crate::net::Net;
 use crate::store::{ReadError, Stats, Store};
 
@@ -92,6 +92,8 @@ struct Status {
     draining: watch::Sender<bool>,
     broken: AtomicBool,
     ticked_at: AtomicU64,
+    /// What the steady clock showed then, in milliseconds.
+    steady_at: AtomicU64,
 }
 
 /// Whether the engine can take events, and why not.
@@ -156,6 +158,11 @@ impl Handle {
         } else {
             Readiness::Ready
         }
+    }
+
+    /// The time by which events are accepted and keys age, as of the loop's last turn.
+    pub(super) fn steady(&self) -> Wall {
+        Wall(self.status.steady_at.load(Ordering::Relaxed))
     }
 
     /// Figures about the store.
@@ -257,6 +264,7 @@ impl Engine {
         let (sender, messages) = mpsc::unbounded_channel();
         let status = Arc::new(Status::default());
         status.ticked_at.store(clock::mono().0, Ordering::Relaxed);
+        status.steady_at.store(core.steady().0, Ordering::Relaxed);
         let handle = Handle {
             messages: sender.clone(),
             catalog: core.catalog(),
@@ -300,6 +308,7 @@ impl Engine {
             // What has ended is let go at once: under load, `select` always has a message first.
             while self.attempts.try_join_next().is_some() {}
             self.status.ticked_at.store(clock::mono().0, Ordering::Relaxed);
+            self.status.steady_at.store(self.core.steady().0, Ordering::Relaxed);
             if let Some(why) = self.core.broken() {
                 self.status.broken.store(true, Ordering::Relaxed);
                 return Err(EngineError::Store(why));
@@ -315,11 +324,9 @@ impl Engine {
 
     /// The one place that waits. `None`: the time for draining is over.
     async fn select(&mut self, stop: &mut watch::Receiver<bool>) -> Option<Message> {
-        let now = clock::now();
-        let wake = self.core.next_wake();
-        let wall_ms = wake.wall.map_or(SLEEP_MS_MAX, |at| at.since(now.wall));
-        let mono_ms = wake.mono.map_or(SLEEP_MS_MAX, |at| at.since(now.mono));
-        let sleep_ms = wall_ms.min(mono_ms).min(SLEEP_MS_MAX);
+        let now = clock::mono();
+        let sleep_ms = self.core.next_wake().map_or(SLEEP_MS_MAX, |at| at.since(now));
+        let sleep_ms = sleep_ms.min(SLEEP_MS_MAX);
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => None,
@@ -350,7 +357,7 @@ impl Engine {
                     });
                     self.store.commit(batch, done);
                 }
-                Effect::Fetch { webhook, queue, after, rows } => {
+                Effect::Fetch { number, webhook, queue, after, rows } => {
                     let store = Arc::clone(&self.store);
                     tokio::task::spawn_blocking(move || {
                         let page = store.due(webhook, queue, after, rows);
@@ -358,7 +365,7 @@ impl Engine {
                             tracing::error!(%error, %webhook, "A lane's queue can't be read.");
                         }
                         let rows = page.ok().map(|page| (page.rows, page.more));
-                        tell(&report, Message::Fetched { webhook, queue, rows });
+                        tell(&report, Message::Fetched { number, webhook, rows });
                     });
                 }
                 Effect::Start(job) => {

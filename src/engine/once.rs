@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Handle;
 use super::submit::{Accepted, EventKey, Submission, SubmitError};
-use crate::clock;
 use crate::model::event::Source;
 use crate::model::ids::ProjectId;
 use crate::model::time::Wall;
@@ -61,7 +60,7 @@ impl Handle {
         keys: &[EventKey],
         known: &mut BTreeMap<u128, Accepted>,
     ) -> Result<(), SubmitError> {
-        let now = clock::now().wall;
+        let now = self.steady();
         for key in keys {
             match self.store.idempotency(project, key.key) {
                 Ok(Some(record)) if record.at >= Wall(now.0.saturating_sub(key.window_ms)) => {

@@ -1,7 +1,7 @@
 //! Decisions: pure, synchronous, deterministic.
 //!
 //! Owns what is delivered when and why: the dispatcher with its wheel, retry table, verdicts,
-//! breakers and quotas, the catalog and its matching, signatures, the judgement of addresses, and
+//! breakers and quotas, the steady clock, the catalog and its matching, signatures, the judgement of addresses, and
 //! batches (writes as data). Must never do I/O or ask for time or chance: both are arguments.
 
 pub mod address;
@@ -12,6 +12,7 @@ pub mod dispatcher;
 pub mod quota;
 pub mod retry;
 pub mod sign;
+pub mod steady;
 pub mod verdict;
 pub mod wheel;
 pub mod window;

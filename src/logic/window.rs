@@ -7,7 +7,12 @@
 //! taken from it. Rows above the floor are on disk alone, and a fetch continues there. A complete
 //! window has no floor: all rows that there are, are held. A fetch reads a snapshot, so what
 //! arrives while it is under way is kept aside and merged when it returns, and what is settled
-//! meanwhile is remembered until then, because the snapshot may still show it.
+//! meanwhile is remembered until then, because the snapshot may still show it. Each fetch has a
+//! number: the answer to one that was given up (its lane was closed, its window cut) is known by it
+//! and dropped.
+//!
+//! A window can be cut: from then on it covers its queue up to a mark, and another window, begun
+//! with [`Window::after`], covers the rest.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -27,11 +32,14 @@ pub struct Window {
     rows: VecDeque<Pending>,
     floor: Option<QueueKey>,
     complete: bool,
+    /// Where it ends: rows above are another window's.
+    mark: Option<QueueKey>,
     fetch: Option<Fetch>,
 }
 
 #[derive(Debug, Default)]
 struct Fetch {
+    number: u64,
     arrivals: Vec<Pending>,
     overflow: bool,
     /// Rows were pushed back to disk meanwhile, below where the fetch reads: it skips them.
@@ -43,13 +51,40 @@ impl Window {
     /// A window over a queue that is known to be empty.
     #[must_use]
     pub fn empty() -> Window {
-        Window { rows: VecDeque::new(), floor: None, complete: true, fetch: None }
+        Window { rows: VecDeque::new(), floor: None, complete: true, mark: None, fetch: None }
     }
 
     /// A window over a queue of which nothing is known.
     #[must_use]
     pub fn unread() -> Window {
-        Window { rows: VecDeque::new(), floor: None, complete: false, fetch: None }
+        Window { complete: false, ..Window::empty() }
+    }
+
+    /// A window over what a queue holds after a mark, of which nothing is known.
+    #[must_use]
+    pub fn after(mark: QueueKey) -> Window {
+        Window { floor: Some(mark), ..Window::unread() }
+    }
+
+    /// Lets it end at a mark, or where it ends already if that is later, and says where. What lies
+    /// above is another window's; what lies between an old mark and the new one has to be read.
+    pub fn cut(&mut self, mark: QueueKey) -> QueueKey {
+        let mark = self.mark.map_or(mark, |old| old.max(mark));
+        if let Some(old) = self.mark {
+            self.floor =
+                if self.complete { Some(old) } else { self.floor.map(|floor| floor.min(old)) };
+            self.complete = false;
+        }
+        self.rows.retain(|row| row.key <= mark);
+        self.fetch = None;
+        self.mark = Some(mark);
+        mark
+    }
+
+    /// Whether nothing is left of it, in memory or on disk.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.complete && self.rows.is_empty()
     }
 
     /// The first row.
@@ -58,9 +93,21 @@ impl Window {
         self.rows.front()
     }
 
+    /// The first row that is not left out.
+    #[must_use]
+    pub fn first(&self, take: impl Fn(&Pending) -> bool) -> Option<&Pending> {
+        self.rows.iter().find(|row| take(row))
+    }
+
     /// Takes the first row.
     pub fn pop(&mut self) -> Option<Pending> {
         self.rows.pop_front()
+    }
+
+    /// Takes a row.
+    pub fn take(&mut self, key: QueueKey) -> Option<Pending> {
+        let at = self.rows.iter().position(|row| row.key == key)?;
+        self.rows.remove(at)
     }
 
     /// How many rows it holds.
@@ -81,14 +128,26 @@ impl Window {
         !self.complete
     }
 
-    /// Whether it must be fetched to know its head; marks it as being fetched, and says after
-    /// which key.
-    pub fn wants_fetch(&mut self) -> Option<Option<QueueKey>> {
+    /// Whether it must be fetched to know its head; marks it as being fetched under `number`, and
+    /// says after which key.
+    pub fn wants_fetch(&mut self, number: u64) -> Option<Option<QueueKey>> {
         if !self.rows.is_empty() || self.complete || self.fetch.is_some() {
             return None;
         }
-        self.fetch = Some(Fetch::default());
+        self.fetch = Some(Fetch { number, ..Fetch::default() });
         Some(self.floor)
+    }
+
+    /// Whether it waits for the fetch of this number.
+    #[must_use]
+    pub fn awaits(&self, number: u64) -> bool {
+        self.fetch.as_ref().is_some_and(|fetch| fetch.number == number)
+    }
+
+    /// Whether a row's place is covered by this window, and not by the one after its mark.
+    #[must_use]
+    pub fn covers(&self, key: QueueKey) -> bool {
+        self.mark.is_none_or(|mark| key <= mark)
     }
 
     /// A row was committed to the queue.
@@ -117,14 +176,20 @@ impl Window {
     /// handed out and are not settled yet.
     pub fn fetched(
         &mut self,
-        rows: Vec<Pending>,
-        more: bool,
+        mut rows: Vec<Pending>,
+        mut more: bool,
         rows_max: usize,
         taken: impl Fn(Seq) -> bool,
     ) {
         let fetch = self.fetch.take().unwrap_or_default();
         if fetch.trimmed {
             return;
+        }
+        if let Some(mark) = self.mark
+            && rows.last().is_some_and(|row| row.key > mark)
+        {
+            rows.retain(|row| row.key <= mark);
+            more = false;
         }
         self.complete = !more && !fetch.overflow;
         if let Some(last) = rows.last() {
@@ -233,7 +298,7 @@ mod tests {
                         *out.entry(row.key.seq).or_default() += 1;
                         taken.insert(row.key.seq, row);
                     },
-                    3 => if snapshot.is_none() && let Some(after) = window.wants_fetch() {
+                    3 => if snapshot.is_none() && let Some(after) = window.wants_fetch(0) {
                         snapshot = Some(read(&disk, after));
                     },
                     4 => if let Some((rows, more)) = snapshot.take() {

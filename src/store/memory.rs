@@ -91,10 +91,11 @@ impl Store for Memory {
         rows_max: usize,
     ) -> Result<Page, ReadError> {
         let state = self.lock();
+        let first = QueueKey { webhook, due: Wall(0), seq: Seq(0) };
         let mut rows: Vec<Pending> = state
             .queues
-            .iter()
-            .filter(|((q, key), _)| *q == queue && key.webhook == webhook)
+            .range((queue, after.map_or(first, |after| after.max(first)))..)
+            .take_while(|((q, key), _)| *q == queue && key.webhook == webhook)
             .filter(|((_, key), _)| after.is_none_or(|after| *key > after))
             .map(|(_, row)| *row)
             .filter(|row| state.closing(row).is_none())

@@ -3,8 +3,13 @@
 //! Owns the proofs that need days to pass. Must never read a clock or open a socket: the world's
 //! time is a number, and its targets are a table.
 
+mod clocks;
+mod disk;
 mod intake;
+mod lanes;
 mod manage;
+mod oracle;
+mod seeds;
 mod world;
 
 use std::collections::BTreeMap;

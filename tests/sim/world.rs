@@ -1,11 +1,12 @@
 //! A world in virtual time: the real core and a real store, simulated targets, no runtime.
 //!
-//! Owns the clock, the queue of what will happen, and the log of every attempt. Must never wait:
-//! 72 hours pass as fast as there is something to do.
+//! Owns the clocks, the queue of what will happen, and the log of every attempt. Must never wait:
+//! 72 hours pass as fast as there is something to do. What is checked at every step stands in
+//! `oracle`, what it keeps its data on in `disk`.
 
 #![expect(clippy::panic, reason = "a world that is not as it should be fails its test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
 use http::HeaderValue;
@@ -14,13 +15,13 @@ use postrider::engine::core::{AttemptEnd, Core, Effect, Message, Settings};
 use postrider::engine::submit::{Accepted, Submission, SubmitError};
 use postrider::logic::address::AllowList;
 use postrider::logic::batch::Durability;
-use postrider::logic::dispatcher::{self, TargetLimits};
+use postrider::logic::dispatcher::{self, Figures, TargetLimits};
 use postrider::logic::quota::Rate;
 use postrider::model::attempt::{Failure, Outcome, Phases};
-use postrider::model::delivery::{CancelledReason, Ending, Finished};
+use postrider::model::delivery::{CancelledReason, Ending, Finished, Queue};
 use postrider::model::draft::{ProjectDraft, WebhookDraft, WebhookPatch};
 use postrider::model::event::{Dialect, EventName, Kind, Source};
-use postrider::model::ids::{ProjectId, Seq, WebhookId};
+use postrider::model::ids::{ProjectId, Seq, WebhookId, mix};
 use postrider::model::operator::Operator;
 use postrider::model::project::ProjectSettings;
 use postrider::model::secret::Secret;
@@ -32,12 +33,17 @@ use postrider::source::native::NewEvent;
 use postrider::store::Store;
 use tokio::sync::oneshot;
 
+use super::disk::{Kept, Medium};
+use super::oracle::Oracle;
+
 /// When worlds begin.
 pub const START: Wall = Wall(1_700_000_000_000);
 /// How long an attempt lasts at most.
 pub const ATTEMPT_MS_MAX: u64 = 60_000;
 /// How long the disk takes.
 const DISK_MS: u64 = 1;
+/// How often the loop turns when nothing happens. (The daemon's does each second.)
+const TICK_MS: u64 = 60_000;
 
 /// How a target behaves.
 #[derive(Clone, Debug)]
@@ -48,6 +54,8 @@ pub enum Behaviour {
     Hang,
     /// Refuses connections.
     Refuse,
+    /// Something else each time.
+    Moody,
 }
 
 /// One attempt that was started.
@@ -68,7 +76,15 @@ pub struct Started {
 pub struct World {
     core: Core,
     pub store: Arc<dyn Store>,
+    medium: Box<dyn Medium>,
+    pub oracle: Oracle,
     now_ms: u64,
+    /// How far the wall clock is from where it began and has run to.
+    wall_off_ms: i64,
+    moods: u64,
+    turns: u64,
+    /// Reads are answered before the commits that they saw.
+    pub quick_reads: bool,
     happening: BTreeMap<(u64, u64), Message>,
     happened: u64,
     targets: BTreeMap<String, Behaviour>,
@@ -96,13 +112,26 @@ pub fn default_settings() -> Settings {
 }
 
 impl World {
+    /// A world on a store that outlives its process.
     pub fn new(store: Arc<dyn Store>, settings: Settings, seed: u64) -> World {
+        World::on(Box::new(Kept(store)), settings, seed)
+    }
+
+    /// A world on some medium.
+    pub fn on(mut medium: Box<dyn Medium>, settings: Settings, seed: u64) -> World {
+        let store = medium.open();
         let now = Now { wall: START, mono: Mono(0) };
         let core = Core::recover(settings.clone(), &*store, AllowList::default(), seed, now);
         let mut world = World {
             core: core.expect("recovers"),
             store,
+            medium,
+            oracle: Oracle::new(&settings),
             now_ms: 0,
+            wall_off_ms: 0,
+            moods: seed,
+            turns: 0,
+            quick_reads: false,
             happening: BTreeMap::new(),
             happened: 0,
             targets: BTreeMap::new(),
@@ -246,7 +275,12 @@ impl World {
         self.tell(Message::Submit { submission, reply });
         loop {
             match answer.try_recv() {
-                Ok(result) => return result,
+                Ok(result) => {
+                    if let Ok(accepted) = &result {
+                        self.oracle.acknowledged(accepted, self.now_ms);
+                    }
+                    return result;
+                }
                 Err(oneshot::error::TryRecvError::Closed) => panic!("nobody answered"),
                 Err(oneshot::error::TryRecvError::Empty) => assert!(self.step(u64::MAX), "stuck"),
             }
@@ -256,16 +290,58 @@ impl World {
     /// Lets time pass.
     pub fn run_for(&mut self, ms: u64) {
         let until_ms = self.now_ms + ms;
-        while self.step(until_ms) {}
-        self.now_ms = until_ms;
+        while self.now_ms < until_ms {
+            let tick_ms = (self.now_ms + TICK_MS).min(until_ms);
+            while self.step(tick_ms) {}
+            self.now_ms = tick_ms;
+            self.tell(Message::Time);
+        }
+    }
+
+    /// The wall clock is set, by so much; noticed when the loop turns, if it ever does.
+    pub fn set_wall(&mut self, by_ms: i64) {
+        self.wall_off_ms += by_ms;
+    }
+
+    /// The machine sleeps: time passes, and nothing happens in it.
+    pub fn sleep(&mut self, ms: u64) {
+        self.now_ms += ms;
         self.tell(Message::Time);
+    }
+
+    /// Figures about the queue.
+    pub fn figures(&mut self) -> Figures {
+        let (reply, mut answer) = oneshot::channel();
+        self.tell(Message::Figures { reply });
+        answer.try_recv().expect("figures")
+    }
+
+    /// What stands in the queues on disk.
+    pub fn on_disk(&self) -> BTreeSet<Seq> {
+        let mut found = BTreeSet::new();
+        for queue in [Queue::Fresh, Queue::Retry] {
+            for lane in self.store.lanes(queue).expect("reads") {
+                let mut after = None;
+                loop {
+                    let page = self.store.due(lane, queue, after, 500).expect("reads");
+                    after = page.rows.last().map(|row| row.key);
+                    found.extend(page.rows.iter().map(|row| row.key.seq));
+                    if !page.more {
+                        break;
+                    }
+                }
+            }
+        }
+        found
     }
 
     /// The process is killed: what is under way is lost. A new one starts after `off_ms`.
     pub fn crash(&mut self, off_ms: u64) {
         self.happening.clear();
+        self.oracle.crashed();
         self.now_ms += off_ms;
         self.seed += 1;
+        self.store = self.medium.reopen();
         let core = Core::recover(
             self.settings.clone(),
             &*self.store,
@@ -298,14 +374,13 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { wall: START.plus(self.now_ms), mono: Mono(self.now_ms) }
+        let wall = START.plus(self.now_ms).0.saturating_add_signed(self.wall_off_ms);
+        Now { wall: Wall(wall), mono: Mono(self.now_ms) }
     }
 
     /// The next thing that happens up to `until_ms`; false if nothing does.
     fn step(&mut self, until_ms: u64) -> bool {
-        let wake = self.core.next_wake();
-        let wall = wake.wall.map(|at| at.0.saturating_sub(START.0));
-        let wake_ms = [wall, wake.mono.map(|at| at.0)].into_iter().flatten().min();
+        let wake_ms = self.core.next_wake().map(|at| at.0);
         let next_ms = self.happening.keys().next().map(|(at, _)| *at);
         let at_ms = match (wake_ms, next_ms) {
             (Some(wake), Some(next)) => wake.min(next),
@@ -321,11 +396,20 @@ impl World {
             Some(entry) if entry.key().0 <= at_ms => entry.remove(),
             _ => Message::Time,
         };
+        if let Message::Ended(end) = &message {
+            self.oracle.ended(end);
+        }
         self.tell(message);
         true
     }
 
+    /// How often the loop has turned.
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
     fn tell(&mut self, message: Message) {
+        self.turns += 1;
         self.core.apply(self.now(), message);
         self.core.flush();
         while let Some(effect) = self.core.poll() {
@@ -344,6 +428,7 @@ impl World {
             Effect::Commit { ticket, mut batch } => {
                 // A batch that may wait would wait in real time.
                 batch.durability = Durability::Now;
+                self.oracle.committing(&batch, self.now_ms);
                 let answers = self.answers.0.clone();
                 self.asked += 1;
                 self.store.commit(
@@ -355,10 +440,11 @@ impl World {
                     }),
                 );
             }
-            Effect::Fetch { webhook, queue, after, rows } => {
+            Effect::Fetch { number, webhook, queue, after, rows } => {
                 let page = self.store.due(webhook, queue, after, rows).expect("reads");
                 let rows = Some((page.rows, page.more));
-                self.later(DISK_MS, Message::Fetched { webhook, queue, rows });
+                let read_ms = if self.quick_reads { 0 } else { DISK_MS };
+                self.later(read_ms, Message::Fetched { number, webhook, rows });
             }
             Effect::Upkeep { keep_since, rows_max } => {
                 let answers = self.answers.0.clone();
@@ -392,7 +478,10 @@ impl World {
             Some(Behaviour::Answer(status, ms, retry)) => (Outcome::Status(status), ms, retry),
             Some(Behaviour::Hang) => (Outcome::Failure(Failure::Timeout), ATTEMPT_MS_MAX, None),
             Some(Behaviour::Refuse) => (Outcome::Failure(Failure::ConnectRefused), 1, None),
+            Some(Behaviour::Moody) => self.mood(),
         };
+        let paused_ms = job.webhook.paused_ms(self.core.steady());
+        self.oracle.started(self.now_ms, self.core.steady(), &job, paused_ms);
         self.log.push(Started {
             webhook: job.webhook.id.get(),
             host,
@@ -420,6 +509,28 @@ impl World {
             },
         };
         self.later(took_ms, Message::Ended(Box::new(end)));
+    }
+
+    fn mood(&mut self) -> (Outcome, u64, Option<&'static str>) {
+        self.moods = self.moods.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let drawn = mix(self.moods);
+        let took_ms = (drawn >> 32) % 300;
+        let status = |status| (Outcome::Status(status), took_ms, None);
+        let failure = |failure| (Outcome::Failure(failure), took_ms, None);
+        match drawn % 20 {
+            0 => status(500),
+            1 => (Outcome::Status(503), took_ms, Some("30")),
+            2 => (Outcome::Status(429), took_ms, Some("120")),
+            3 => (Outcome::Failure(Failure::Timeout), ATTEMPT_MS_MAX, None),
+            4 => failure(Failure::ConnectRefused),
+            5 => failure(Failure::Dns),
+            // The body comes slowly.
+            6 => (Outcome::Status(200), 40_000 + took_ms, None),
+            7 => failure(Failure::OutOfResources),
+            8 => failure(Failure::ConnectionClosed),
+            9 => status(302),
+            _ => status(200),
+        }
     }
 }
 

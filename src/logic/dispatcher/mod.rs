@@ -13,8 +13,8 @@
 //! # Who is next
 //!
 //! Targets that have a lane ready stand in a ring; within a target, ready lanes do. A turn is one
-//! attempt, so a lane with a million rows and a lane with one alternate. A lane's next row is the
-//! older of the heads of its two queues. A turn needs, in this order: a free slot of the process,
+//! attempt, so a lane with a million rows and a lane with one alternate. Which of its rows a lane
+//! takes next is told in `lane`. A turn needs, in this order: a free slot of the process,
 //! a free slot of the target, a permit of the lane's own rate, a permit of the target's rate. A
 //! lane that got its own permit keeps it in hand until the target's is given, since a permit
 //! can't be handed back. Targets without a recent success share a quarter of the slots.
@@ -26,7 +26,7 @@ mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::lane::{Lane, own_quota};
+use self::lane::{Lane, UnderWay, own_quota};
 use self::settlement::finish;
 use self::target::{Target, TargetId, learn};
 use super::batch::{Next, Op};
@@ -34,7 +34,7 @@ use super::breaker::{Breaker, LANE_FAILURES_MAX};
 use super::quota::Rate;
 use super::verdict::{Verdict, judge};
 use super::wheel::Wheel;
-use super::window::{self, Window};
+use super::window;
 use crate::model::attempt::{Outcome, Phases};
 use crate::model::delivery::{Ending, Pending, Queue, QueueKey};
 use crate::model::ids::{Seq, WebhookId, mix};
@@ -114,10 +114,10 @@ pub enum Input {
     Arrived(Vec<Pending>),
     /// Rows that were asked for; `None` if they could not be read.
     Fetched {
+        /// The number of the fetch.
+        number: u64,
         /// The lane.
         webhook: WebhookId,
-        /// The queue.
-        queue: Queue,
         /// The rows in order, and whether the queue goes on after them.
         rows: Option<(Vec<Pending>, bool)>,
     },
@@ -177,6 +177,8 @@ pub struct Settled {
 pub enum Output {
     /// Read rows of a lane's queue.
     Fetch {
+        /// To be told with its answer.
+        number: u64,
         /// The lane.
         webhook: WebhookId,
         /// The queue.
@@ -262,6 +264,10 @@ pub struct Dispatcher {
     in_flight_unhealthy: u32,
     /// Started while its target was not healthy, so that the quarter is counted back right.
     unhealthy: BTreeSet<Seq>,
+    next_fetch: u64,
+    expire_from: Mono,
+    /// The wall time of the last input.
+    shown: Wall,
     outputs: VecDeque<Output>,
     chance: u64,
 }
@@ -288,6 +294,9 @@ impl Dispatcher {
             in_flight: 0,
             in_flight_unhealthy: 0,
             unhealthy: BTreeSet::new(),
+            next_fetch: 0,
+            expire_from: Mono(0),
+            shown: Wall(0),
             outputs: VecDeque::new(),
             chance: seed,
         }
@@ -298,8 +307,16 @@ impl Dispatcher {
         self.settings.in_flight_max = 0;
     }
 
+    /// Lets no delivery expire before this instant.
+    pub fn expire_from(&mut self, at: Mono) {
+        self.expire_from = at;
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input) {
+        if now.wall < std::mem::replace(&mut self.shown, now.wall) {
+            self.put_right(now);
+        }
         match input {
             Input::Time => {}
             Input::Lane(spec) => self.set_lane(now, spec),
@@ -307,7 +324,7 @@ impl Dispatcher {
             Input::LaneClosed { webhook, upto, ending } => self.close(now, webhook, upto, ending),
             Input::LaneRemoved(webhook) => self.remove(now, webhook),
             Input::Arrived(rows) => self.arrived(now, rows),
-            Input::Fetched { webhook, queue, rows } => self.fetched(now, webhook, queue, rows),
+            Input::Fetched { number, webhook, rows } => self.fetched(now, number, webhook, rows),
             Input::Ended(ended) => self.ended(now, ended),
             Input::Unsendable(row, ending) => self.unsendable(now, row, ending),
             Input::Target(origin, limits) => self.set_target(now, origin, limits),
@@ -336,7 +353,7 @@ impl Dispatcher {
             in_flight: self.in_flight,
             lanes: self.lanes.len(),
             targets: self.targets.len(),
-            rows_held: self.lanes.values().map(|lane| lane.fresh.len() + lane.retry.len()).sum(),
+            rows_held: self.lanes.values().map(Lane::rows_held).sum(),
             oldest_ready: None,
         }
     }
@@ -345,7 +362,7 @@ impl Dispatcher {
     #[must_use]
     pub fn oldest_ready(&self, now: Now) -> Option<Wall> {
         let running = self.lanes.values().filter(|lane| lane.runs);
-        let heads = running.flat_map(|lane| [lane.fresh.head(), lane.retry.head()]).flatten();
+        let heads = running.flat_map(Lane::first_rows);
         heads.map(|row| row.key.due).filter(|due| *due <= now.wall).min()
     }
 
@@ -404,13 +421,17 @@ impl Dispatcher {
     }
 
     fn recovered(&mut self, now: Now, queue: Queue, webhooks: Vec<WebhookId>) {
+        // What was sent before the start is unknown: a daemon that restarts again and again must
+        // not send a burst each time.
+        for target in self.targets.values_mut() {
+            target.quota.drain(now.mono);
+        }
+        for quota in self.lanes.values_mut().filter_map(|lane| lane.quota.as_mut()) {
+            quota.drain(now.mono);
+        }
         for webhook in webhooks {
             if let Some(lane) = self.lanes.get_mut(&webhook) {
-                *lane.window(queue) = Window::unread();
-                let target = lane.target;
-                if let Some(target) = self.targets.get_mut(&target) {
-                    target.quota.drain(now.mono);
-                }
+                lane.recovered(queue);
                 self.touch(now, webhook);
             }
         }
@@ -418,11 +439,7 @@ impl Dispatcher {
 
     fn close(&mut self, now: Now, webhook: WebhookId, upto: Seq, ending: Ending) {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        lane.closed = Some((upto, ending));
-        lane.fresh = Window::empty();
-        lane.retry = Window::empty();
-        lane.parked_until = None;
-        lane.breaker = Breaker::new(LANE_FAILURES_MAX);
+        lane.closed(upto, ending);
         self.touch(now, webhook);
     }
 
@@ -439,7 +456,7 @@ impl Dispatcher {
         for row in rows {
             let webhook = row.key.webhook;
             if let Some(lane) = self.lanes.get_mut(&webhook) {
-                lane.window(row.queue()).arrived(row, rows_max);
+                lane.arrived(row, rows_max);
                 self.touch(now, webhook);
             }
         }
@@ -453,32 +470,27 @@ impl Dispatcher {
     fn fetched(
         &mut self,
         now: Now,
+        number: u64,
         webhook: WebhookId,
-        queue: Queue,
         rows: Option<(Vec<Pending>, bool)>,
     ) {
         let rows_max = self.rows_max();
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        let closed = lane.closed.map_or(Seq(0), |(upto, _)| upto);
-        let Lane { fresh, retry, taken, .. } = lane;
-        let window = if queue == Queue::Fresh { fresh } else { retry };
-        match rows {
-            Some((mut rows, more)) => {
-                rows.retain(|row| row.key.seq > closed);
-                window.fetched(rows, more, rows_max, |seq| taken.contains_key(&seq));
-                self.touch(now, webhook);
-            }
-            None => {
-                window.fetch_failed();
-                self.timers.set(Timer::Lane(webhook), now.mono.plus(FETCH_AGAIN_MS).0);
-            }
+        let is_read = rows.is_some();
+        if !lane.fetched(number, rows, rows_max) {
+            return;
+        }
+        if is_read {
+            self.touch(now, webhook);
+        } else {
+            self.timers.set(Timer::Lane(webhook), now.mono.plus(FETCH_AGAIN_MS).0);
         }
     }
 
     fn ended(&mut self, now: Now, ended: Ended) {
         let verdict = judge(ended.outcome);
         let webhook = ended.row.key.webhook;
-        let Some(id) = self.release(&ended.row) else { return };
+        let Some(UnderWay { target: id, started }) = self.release(&ended.row) else { return };
         if let (Some(lane), Some(target)) =
             (self.lanes.get_mut(&webhook), self.targets.get_mut(&id))
         {
@@ -487,7 +499,7 @@ impl Dispatcher {
                 lane.runs = false;
             }
         }
-        let op = self.settlement(now, &ended, verdict);
+        let op = self.settlement(now, &ended, started, verdict);
         self.outputs.push_back(Output::Settle(Box::new(op)));
         if verdict == Verdict::Gone {
             self.outputs.push_back(Output::Gone(webhook));
@@ -497,7 +509,7 @@ impl Dispatcher {
 
     fn unsendable(&mut self, now: Now, row: Pending, ending: Ending) {
         let webhook = row.key.webhook;
-        let Some(id) = self.release(&row) else { return };
+        let Some(UnderWay { target: id, .. }) = self.release(&row) else { return };
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.breaker.probe_lost();
         }
@@ -510,18 +522,18 @@ impl Dispatcher {
     }
 
     /// Gives back the slots of an attempt that ended, and says whose they were.
-    fn release(&mut self, row: &Pending) -> Option<TargetId> {
+    fn release(&mut self, row: &Pending) -> Option<UnderWay> {
         let lane = self.lanes.get_mut(&row.key.webhook)?;
-        let id = lane.taken.get_mut(&row.key.seq)?.take()?;
+        let under_way = lane.taken.get_mut(&row.key.seq)?.take()?;
         lane.in_flight = lane.in_flight.saturating_sub(1);
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.unhealthy.remove(&row.key.seq) {
             self.in_flight_unhealthy = self.in_flight_unhealthy.saturating_sub(1);
         }
-        if let Some(target) = self.targets.get_mut(&id) {
+        if let Some(target) = self.targets.get_mut(&under_way.target) {
             target.in_flight = target.in_flight.saturating_sub(1);
         }
-        Some(id)
+        Some(under_way)
     }
 
     /// After an attempt: whoever waited for its end is looked at again.
@@ -543,12 +555,11 @@ impl Dispatcher {
         for one in settled {
             let webhook = one.key.webhook;
             let Some(lane) = self.lanes.get_mut(&webhook) else { continue };
-            lane.taken.remove(&one.key.seq);
-            lane.window(one.queue).settled(one.key.seq);
+            lane.settled(one.queue, one.key.seq);
             if let Some(row) = one.again
                 && lane.closed.is_none_or(|(upto, _)| row.key.seq > upto)
             {
-                lane.window(row.queue()).arrived(row, rows_max);
+                lane.arrived(row, rows_max);
             }
             self.touch(now, webhook);
             self.forget_if_done(now, webhook);
@@ -557,16 +568,32 @@ impl Dispatcher {
 
     /// Moves a lane's retries to now, by way of the disk: so a restart does not undo it.
     fn hasten(&mut self, now: Now, webhook: WebhookId) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        while let Some(row) = lane.retry.pop() {
-            lane.taken.insert(row.key.seq, None);
-            let due = now.wall.min(row.key.due);
-            let again = Pending { key: QueueKey { due, ..row.key }, ..row };
-            let next = Next::Pending(again);
-            let op = Op::Settle { queue: Queue::Retry, key: row.key, next, attempt: None };
-            self.outputs.push_back(Output::Settle(Box::new(op)));
+        while let Some(row) = self.lanes.get_mut(&webhook).and_then(Lane::take_retry) {
+            self.move_to_now(now, row);
         }
         self.touch(now, webhook);
+    }
+
+    /// The clock was put right, back by more than any plan reaches ahead: retries that were set by
+    /// the wrong one are due now, and every lane is looked at anew.
+    fn put_right(&mut self, now: Now) {
+        for webhook in self.lanes.keys().copied().collect::<Vec<_>>() {
+            while let Some(row) = self.lanes.get_mut(&webhook).and_then(|lane| lane.take_void(now))
+            {
+                self.move_to_now(now, row);
+            }
+            self.touch(now, webhook);
+        }
+    }
+
+    fn move_to_now(&mut self, now: Now, row: Pending) {
+        if let Some(lane) = self.lanes.get_mut(&row.key.webhook) {
+            lane.taken.insert(row.key.seq, None);
+        }
+        let due = now.wall.min(row.key.due);
+        let next = Next::Pending(Pending { key: QueueKey { due, ..row.key }, ..row });
+        let op = Op::Settle { queue: Queue::Retry, key: row.key, next, attempt: None };
+        self.outputs.push_back(Output::Settle(Box::new(op)));
     }
 
     fn draw(&mut self) -> u64 {

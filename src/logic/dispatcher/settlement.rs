@@ -9,19 +9,35 @@ use crate::logic::retry;
 use crate::logic::verdict::Verdict;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{Ending, FailedReason, Finished, Pending, QueueKey};
-use crate::model::time::Now;
+use crate::model::time::{Now, Wall};
 
 impl Dispatcher {
     /// What to write after an attempt.
-    pub(super) fn settlement(&mut self, now: Now, ended: &Ended, verdict: Verdict) -> Op {
+    /// `started` is the attempt's start by the steady clock; the log shows the wall clock's.
+    pub(super) fn settlement(
+        &mut self,
+        now: Now,
+        ended: &Ended,
+        started: Wall,
+        verdict: Verdict,
+    ) -> Op {
         let row = ended.row;
         let lane = self.lanes.get(&row.key.webhook);
         let paused_total_ms = lane.map_or(row.paused_base_ms, |lane| lane.paused_total_ms);
         let closed = lane.and_then(|lane| lane.closed).filter(|(upto, _)| row.key.seq <= *upto);
         let counts = verdict != Verdict::Again;
         let attempts = row.attempts + u32::from(counts);
-        let first_attempt = moved(&row, paused_total_ms).first_attempt.unwrap_or(ended.started);
-        let deadline = if row.first_attempt.is_none() && counts {
+        let first_attempt = match moved(&row, paused_total_ms).first_attempt {
+            // Set by a clock that was put right since: the table goes on from the slot that this
+            // attempt used up.
+            Some(first) if first > started => {
+                Some(Wall(started.0.saturating_sub(retry::slot_offset_ms(row.slot))))
+            }
+            first => first,
+        };
+        let is_reckoned_anew = first_attempt != moved(&row, paused_total_ms).first_attempt;
+        let first_attempt = first_attempt.unwrap_or(started);
+        let deadline = if (row.first_attempt.is_none() && counts) || is_reckoned_anew {
             first_attempt.plus(retry::WINDOW_MS)
         } else {
             moved(&row, paused_total_ms).deadline
@@ -52,7 +68,7 @@ impl Dispatcher {
                 first_attempt,
                 deadline,
                 slot: row.slot,
-                started: ended.started,
+                started,
                 retry_after: ended.retry_after,
                 chance,
             })
@@ -67,11 +83,7 @@ impl Dispatcher {
             attempts,
             // `slot` is the one that the next attempt uses up.
             slot,
-            first_attempt: if counts {
-                Some(first_attempt)
-            } else {
-                moved(&row, paused_total_ms).first_attempt
-            },
+            first_attempt: (counts || row.first_attempt.is_some()).then_some(first_attempt),
             deadline,
             paused_base_ms: paused_total_ms,
             ..row

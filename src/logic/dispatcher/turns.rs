@@ -3,12 +3,12 @@
 //! Owns the ring of targets, the rings of their lanes, and the order in which slots and permits
 //! are asked for. Must never start an attempt without all of them.
 
-use super::lane::Choice;
+use super::lane::{Choice, UnderWay};
 use super::settlement::finish;
 use super::target::{Place, Target, TargetId};
 use super::{Dispatcher, Output, RECENT_SUCCESS_MS, Timer};
 use crate::logic::window;
-use crate::model::delivery::{Ending, FailedReason, Queue};
+use crate::model::delivery::{Ending, FailedReason};
 use crate::model::ids::WebhookId;
 use crate::model::time::Now;
 
@@ -19,18 +19,19 @@ impl Dispatcher {
         let rows_max = self.rows_max();
         loop {
             let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-            if lane.runs {
-                for queue in [Queue::Fresh, Queue::Retry] {
-                    if let Some(after) = lane.window(queue).wants_fetch() {
-                        let rows = rows_max.min(window::FETCH_ROWS_MAX);
-                        self.outputs.push_back(Output::Fetch { webhook, queue, after, rows });
-                    }
-                }
-            }
             let Some(target) = self.targets.get_mut(&lane.target) else { return };
-            match lane.choose(now, target) {
-                Choice::Expire(queue) => {
-                    let Some(row) = lane.window(queue).pop() else { return };
+            lane.review(webhook, now, target);
+            while lane.runs
+                && let Some((queue, after)) = lane.wants_fetch(self.next_fetch)
+            {
+                let rows = rows_max.min(window::FETCH_ROWS_MAX);
+                let number = self.next_fetch;
+                self.next_fetch += 1;
+                self.outputs.push_back(Output::Fetch { number, webhook, queue, after, rows });
+            }
+            match lane.choose(now, target, self.expire_from) {
+                Choice::Expire(part, key) => {
+                    let Some(row) = lane.take(part, key) else { return };
                     lane.taken.insert(row.key.seq, None);
                     let ending = Ending::Failed(FailedReason::Expired);
                     let op = finish(now, &row, row.attempts, ending, None);
@@ -123,7 +124,7 @@ impl Dispatcher {
         let Some(webhook) = target.ready.pop_front() else { return };
         let Some(lane) = self.lanes.get_mut(&webhook) else { return self.enter_ring(id) };
         lane.queued = false;
-        let Choice::Ready(queue, probe) = lane.choose(now, target) else {
+        let Choice::Ready(part, key, probe) = lane.choose(now, target, self.expire_from) else {
             self.touch(now, webhook);
             return self.enter_ring(id);
         };
@@ -144,8 +145,9 @@ impl Dispatcher {
             return;
         }
         lane.permit = false;
-        let Some(row) = lane.window(queue).pop() else { return };
-        lane.taken.insert(row.key.seq, Some(id));
+        let Some(row) = lane.take(part, key) else { return };
+        lane.turned(part);
+        lane.taken.insert(row.key.seq, Some(UnderWay { target: id, started: now.wall }));
         lane.in_flight += 1;
         target.in_flight += 1;
         if probe.lane {
