@@ -19,7 +19,7 @@ mod ops;
 pub mod peer;
 mod publish;
 pub mod respond;
-mod route;
+pub mod route;
 mod send;
 pub mod server;
 mod tokens;

@@ -14,6 +14,7 @@
 
 mod entry;
 pub mod journal;
+mod probe;
 mod record;
 mod tables;
 pub mod vault;
@@ -41,6 +42,8 @@ use crate::model::time::{Mono, Wall};
 
 use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
 use journal::files::{Files, Folder};
+#[doc(hidden)]
+pub use probe::rewritten;
 use record::{ClosedLane, Damage, Kind, SealedError};
 use vault::Vault;
 use writer::{Rotten, WriteError, Writer};
