@@ -76,7 +76,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let entries = fs::read_dir(folder).expect("a target has its folder");
     let mut paths: Vec<PathBuf> =
         entries.map(|entry| entry.expect("an entry is readable").path()).collect();
     paths.sort();
