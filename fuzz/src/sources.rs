@@ -76,7 +76,8 @@ fn translated(source: Source, data: &[u8]) {
         Ok(Intake::Confirm(confirmation)) => {
             let origin = confirmation.call.map(|call| call.origin);
             let Some(origin) = origin else { return };
-            let Host::Name(name) = &origin.host else { panic!("an address is no host of SNS") };
+            assert!(matches!(origin.host, Host::Name(_)), "an address is no host of SNS");
+            let name = origin.host.to_string();
             let zone = name.ends_with(".amazonaws.com") || name.ends_with(".amazonaws.com.cn");
             assert!(zone && name.starts_with("sns."), "{name}");
             assert_eq!((origin.scheme, origin.port), (Scheme::Https, 443));

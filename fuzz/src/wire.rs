@@ -170,7 +170,7 @@ fn judged(host: &Host) {
             let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
             assert!(check_resolved(host, &loopback, &[&none]).is_err());
             assert!(localhost(host, &[&none]).is_none_or(|addresses| addresses.is_empty()));
-            if let Ok(only) = AllowList::parse(&[name.clone()]) {
+            if let Ok(only) = AllowList::parse(std::slice::from_ref(name)) {
                 assert!(check_host(host, &[&only]).is_ok(), "{name:?} is listed");
             }
         }
