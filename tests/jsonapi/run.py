@@ -255,7 +255,8 @@ def library(report, api):
     report.equal("library: a resource", seen, wanted)
     seen = one.relationships["project"].as_json_resource_identifiers
     report.equal("library: its relationship", seen, {"type": "projects", "id": PUBLIC_KEY})
-    one.target_url, one.is_active = TARGET + "/library", False
+    # As an attribute, a name with an underscore would be sent with a dash.
+    one.fields["target_url"], one.fields["is_active"] = TARGET + "/library", False
     one.commit()
     seen = api.call("GET", "/" + made["id"]).json()["data"]["attributes"]
     report.equal("library: an update", (seen["target_url"], seen["is_active"], seen["events"]),
