@@ -7,9 +7,9 @@
 //! # A further target
 //!
 //! Three lines: the function's row in [`TARGETS`], its line in `Cargo.toml`, and a copy of any file
-//! of `fuzz_targets/` under its name. Then write some inputs to `corpus/<name>/`, those that are read
-//! well above all; `tests/corpus.rs` says what is missing. `tests/soak fuzz <name>` then runs it, and
-//! `tests/soak corpus <name>` keeps of what it found the least that covers as much.
+//! of `fuzz_targets/` under its name. Then write some inputs to `corpus/<name>/seed-…`, those that
+//! are read well above all; `tests/corpus.rs` says what is missing. `tests/soak fuzz <name>` runs the
+//! target, and `tests/soak corpus <name>` adds the least of what it found that covers more.
 //!
 //! # Inputs
 //!
