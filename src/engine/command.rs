@@ -501,7 +501,10 @@ pub fn update(
     keep_paused_time(catalog.operator(), old, &mut webhook, now);
     let mut change = Change::default();
     change.expect_revision(old);
-    if webhook.events != old.events || webhook.target_url != old.target_url {
+    let key = |webhook: &Webhook| {
+        (webhook.events.clone(), webhook.target_url.clone(), webhook.format.name())
+    };
+    if key(&webhook) != key(old) {
         change.expect_free(&webhook);
     }
     match is_active {
@@ -520,10 +523,23 @@ pub fn update(
 /// Webhooks that go, with what is pending for them.
 #[must_use]
 pub fn delete(webhooks: &[Arc<Webhook>], last: Seq, now: Wall) -> Change {
+    unsubscribe(webhooks, None, last, now)
+}
+
+/// Webhooks that are unsubscribed from one event, or from all. One that has others keeps them.
+#[must_use]
+pub fn unsubscribe(webhooks: &[Arc<Webhook>], event: Option<&str>, last: Seq, now: Wall) -> Change {
     let mut change = Change::default();
-    for webhook in webhooks {
-        change.close(webhook.id, last, Ending::Cancelled(CancelledReason::Deleted), now);
-        change.remove(webhook.id);
+    for old in webhooks {
+        let mut webhook = next_revision(old, now);
+        webhook.events.retain(|own| event.is_some_and(|event| own.as_str() != event));
+        if webhook.events.is_empty() {
+            change.close(old.id, last, Ending::Cancelled(CancelledReason::Deleted), now);
+            change.remove(old.id);
+        } else {
+            change.expect_revision(old);
+            change.put(webhook);
+        }
     }
     change
 }

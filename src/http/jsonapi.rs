@@ -181,7 +181,7 @@ impl Call {
         let catalog = api.handle.catalog();
         let webhook = match WebhookId::parse(name) {
             Some(id) => catalog.webhook(id),
-            None => catalog.webhooks_of(self.project()).find(|webhook| webhook.public_id == name),
+            None => catalog.webhook_by_public_id(name),
         };
         webhook
             .filter(|webhook| webhook.project == self.project() && is_shown(webhook))

@@ -103,7 +103,8 @@ pub(super) async fn unsubscribe(api: &Api, call: &Call) -> Response<Body> {
         target_url: unsubscribe.target_url,
         event: unsubscribe.event,
     };
-    answered(StatusCode::NO_CONTENT, call, api.handle.command(command).await)
+    let done = api.handle.command(command).await.map(|_| Answer::Done);
+    answered(StatusCode::NO_CONTENT, call, done)
 }
 
 pub(super) async fn act(

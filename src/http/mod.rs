@@ -23,7 +23,7 @@ pub mod peer;
 mod publish;
 pub mod respond;
 mod rotation;
-mod route;
+pub mod route;
 mod send;
 pub mod server;
 mod targets;

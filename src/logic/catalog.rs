@@ -22,6 +22,7 @@ pub struct Catalog {
     by_public_key: BTreeMap<String, ProjectId>,
     webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
     by_project: BTreeMap<ProjectId, BTreeSet<WebhookId>>,
+    by_public_id: BTreeMap<String, WebhookId>,
     hidden: BTreeMap<ProjectId, BTreeMap<String, BTreeSet<WebhookId>>>,
     by_intake_token: BTreeMap<[u8; 32], ProjectId>,
     subscribers: BTreeMap<(ProjectId, EventName), BTreeSet<WebhookId>>,
@@ -106,6 +107,7 @@ impl Catalog {
             let target = webhook.target_url.as_str().to_owned();
             of_project.entry(target).or_default().insert(webhook.id);
         } else {
+            self.by_public_id.insert(webhook.public_id.clone(), webhook.id);
             self.by_project.entry(webhook.project).or_default().insert(webhook.id);
         }
         let origin = webhook.target_url.origin().clone();
@@ -120,6 +122,9 @@ impl Catalog {
     /// Removes a webhook.
     pub fn remove_webhook(&mut self, id: WebhookId) -> Option<Arc<Webhook>> {
         let webhook = self.webhooks.remove(&id)?;
+        if self.by_public_id.get(&webhook.public_id) == Some(&id) {
+            self.by_public_id.remove(&webhook.public_id);
+        }
         if let Some(ids) = self.by_project.get_mut(&webhook.project) {
             ids.remove(&id);
             if ids.is_empty() {
@@ -199,6 +204,12 @@ impl Catalog {
     #[must_use]
     pub fn webhook(&self, id: WebhookId) -> Option<&Arc<Webhook>> {
         self.webhooks.get(&id)
+    }
+
+    /// The webhook with this `wh-…` id; the hidden ones of `/send/` are not found by it.
+    #[must_use]
+    pub fn webhook_by_public_id(&self, public_id: &str) -> Option<&Arc<Webhook>> {
+        self.by_public_id.get(public_id).and_then(|id| self.webhooks.get(id))
     }
 
     /// All webhooks, by id.
@@ -357,6 +368,42 @@ pub(crate) mod tests {
         assert_eq!(listed(&catalog, Some("http://b.example")), "c");
         catalog.remove_project(ProjectId::new(1).expect("an id"));
         assert!(catalog.project_by_public_key("public1").is_none());
+    }
+
+    #[test]
+    fn public_ids_are_found_until_their_webhook_goes() {
+        let mut catalog = Catalog::default();
+        let mut one = webhook(1, 1, "file.created", "http://a.example/");
+        one.public_id = "wh-1".to_owned();
+        let two = Webhook {
+            public_id: "wh-2".to_owned(),
+            ..webhook(2, 1, "file.created", "http://a.example/")
+        };
+        let hidden = Webhook {
+            public_id: "wh-3".to_owned(),
+            hidden: true,
+            ..webhook(3, 1, "file.created", "http://a.example/")
+        };
+        for webhook in [one.clone(), two, hidden] {
+            catalog.put_webhook(webhook);
+        }
+        let found = |catalog: &Catalog, id: &str| {
+            catalog.webhook_by_public_id(id).map(|webhook| webhook.id.get())
+        };
+        assert_eq!(
+            ["wh-1", "wh-2", "wh-3", "wh-"].map(|id| found(&catalog, id)),
+            [Some(1), Some(2), None, None]
+        );
+        one.public_id = "wh-9".to_owned();
+        catalog.put_webhook(one);
+        assert_eq!((found(&catalog, "wh-1"), found(&catalog, "wh-9")), (None, Some(1)));
+        catalog.remove_webhook(WebhookId::new(1).expect("an id"));
+        assert_eq!((found(&catalog, "wh-9"), found(&catalog, "wh-2")), (None, Some(2)));
+        // Where two have one id (a test's, never the engine's), the one that goes is its own.
+        catalog.put_webhook(webhook(4, 1, "a", "http://a.example/"));
+        catalog.put_webhook(webhook(5, 1, "a", "http://b.example/"));
+        catalog.remove_webhook(WebhookId::new(4).expect("an id"));
+        assert_eq!(found(&catalog, "wh-0000000000000000000000"), Some(5));
     }
 
     #[test]

@@ -45,9 +45,9 @@ pub enum VerifyError {
     /// The header is not of this scheme's form.
     #[error("the header is malformed: {0}")]
     Header(&'static str),
-    /// `webhook-timestamp` is no number of unix seconds.
-    #[error("webhook-timestamp is not a number of unix seconds")]
-    Timestamp,
+    /// The header of the timestamp is absent, or no number of unix seconds.
+    #[error("{0} is not a number of unix seconds")]
+    Timestamp(&'static str),
     /// Signed rightly, but too long ago or in the future: one of the clocks is wrong, or the
     /// request was replayed.
     #[error(
@@ -157,7 +157,7 @@ pub fn verify_standard(
     now: Wall,
     tolerance_s: u64,
 ) -> Result<(), VerifyError> {
-    let signed_at = timestamp_s(timestamp).ok_or(VerifyError::Timestamp)?;
+    let signed_at = timestamp_s(timestamp).ok_or(VerifyError::Timestamp(WEBHOOK_TIMESTAMP))?;
     let given: Vec<Vec<u8>> = header
         .split(' ')
         .filter_map(|item| item.strip_prefix("v1,"))
@@ -174,12 +174,28 @@ pub fn verify_standard(
     if !matches(&standard_key(secret.expose()), body) {
         return Err(VerifyError::Mismatch(diagnose(secret, true, body, &matches)));
     }
-    let now_s = now.unix_seconds();
-    let off_s = now_s.abs_diff(signed_at);
-    if off_s > tolerance_s {
-        return Err(VerifyError::Skew { off_s, future: signed_at > now_s, tolerance_s });
+    fresh(signed_at, now, tolerance_s)
+}
+
+/// Checks Lancer's two headers. As above, the timestamp is judged last.
+pub fn verify_lancer(
+    secret: &Secret,
+    timestamp: &str,
+    header: &str,
+    body: &[u8],
+    now: Wall,
+    tolerance_s: u64,
+) -> Result<(), VerifyError> {
+    let signed_at = timestamp_s(timestamp).ok_or(VerifyError::Timestamp(LANCER_TIMESTAMP))?;
+    let given = unhex(header)
+        .ok_or(VerifyError::Header("it takes 64 lower-case hex digits, without a prefix"))?;
+    let matches = |key: &[u8], body: &[u8]| -> bool {
+        mac(key, &[timestamp.as_bytes(), b".", body]).ct_eq(&given).into()
+    };
+    if !matches(secret.expose().as_bytes(), body) {
+        return Err(VerifyError::Mismatch(diagnose(secret, false, body, &matches)));
     }
-    Ok(())
+    fresh(signed_at, now, tolerance_s)
 }
 
 /// Lower-case hexadecimal.
@@ -265,6 +281,15 @@ fn secret_forms(text: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let plain = texts.iter().map(|text| Zeroizing::new(text.as_bytes().to_vec()));
     let decoded = STANDARD.decode(bare).ok().map(Zeroizing::new);
     plain.chain(decoded).collect()
+}
+
+fn fresh(signed_at_s: u64, now: Wall, tolerance_s: u64) -> Result<(), VerifyError> {
+    let now_s = now.unix_seconds();
+    let off_s = now_s.abs_diff(signed_at_s);
+    if off_s > tolerance_s {
+        return Err(VerifyError::Skew { off_s, future: signed_at_s > now_s, tolerance_s });
+    }
+    Ok(())
 }
 
 fn timestamp_s(text: &str) -> Option<u64> {
@@ -406,6 +431,34 @@ mod tests {
         // Python: hmac.new(b"one", b'7.{"a":1}', "sha256").hexdigest()
         assert_eq!(value(&lancer, LANCER_SIGNATURE), PYTHON);
         assert_eq!(value(&lancer, LANCER_TIMESTAMP), "7");
+        let now = Wall(307_000);
+        let verify = |key: &Secret, at: &str, header: &str, body: &[u8], now| {
+            verify_lancer(key, at, header, body, now, 300)
+        };
+        let mismatch = |cause| Err(VerifyError::Mismatch(cause));
+        assert_eq!(verify(&key, "7", PYTHON, br#"{"a":1}"#, now), Ok(()));
+        assert_eq!(
+            verify(&key, "7", PYTHON, br#"{"a":1}"#, now.plus(1_000)),
+            Err(VerifyError::Skew { off_s: 301, future: false, tolerance_s: 300 })
+        );
+        for (key, at, body, cause) in [
+            (&key, "7", &br#"{"a": 1}"#[..], Cause::Reserialised),
+            (&key, "7", b"{\"a\":1}\n", Cause::WhiteSpace),
+            (&key, "8", br#"{"a":1}"#, Cause::Unknown),
+            (&secret("two"), "7", br#"{"a":1}"#, Cause::Unknown),
+            (&secret("one\n"), "7", br#"{"a":1}"#, Cause::SecretForm { base64: false }),
+        ] {
+            assert_eq!(verify(key, at, PYTHON, body, now), mismatch(cause));
+        }
+        let prefixed = format!("v1={PYTHON}");
+        for header in ["", &prefixed, &PYTHON.to_uppercase()] {
+            let got = verify(&key, "7", header, b"", now);
+            assert!(matches!(got, Err(VerifyError::Header(_))), "{header}");
+        }
+        for at in ["", "+7", "7.0"] {
+            let got = verify(&key, at, PYTHON, b"", now);
+            assert_eq!(got, Err(VerifyError::Timestamp(LANCER_TIMESTAMP)));
+        }
         hook.secret = None;
         hook.rotation = None;
         let unsigned = signatures(&hook, &ID, 7, BODY);
@@ -483,7 +536,7 @@ mod tests {
         }
         let standard = |at: &str, header: &str| verify_standard(&key, "i", at, header, b"", NOW, 1);
         for at in ["", "+1", "1.0", "99999999999999999999"] {
-            assert_eq!(standard(at, "v1,AA=="), Err(VerifyError::Timestamp));
+            assert_eq!(standard(at, "v1,AA=="), Err(VerifyError::Timestamp(WEBHOOK_TIMESTAMP)));
         }
         for header in ["", "v1,", "v2,AA==", "v1=AA==", "v1,A", "v1a,AA=="] {
             let got = standard("1", header);

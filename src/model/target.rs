@@ -94,7 +94,7 @@ impl TargetUrl {
             return Err(UrlError::Userinfo);
         }
         let host = match url.host() {
-            Some(url::Host::Domain(name)) if !name.is_empty() => Host::Name(name.to_owned()),
+            Some(url::Host::Domain(name)) if is_host_name(name) => Host::Name(name.to_owned()),
             Some(url::Host::Ipv4(v4)) => Host::Address(IpAddr::V4(v4)),
             Some(url::Host::Ipv6(v6)) => Host::Address(IpAddr::V6(v6)),
             _ => return Err(UrlError::Malformed),
@@ -183,6 +183,12 @@ impl From<Origin> for String {
     }
 }
 
+/// WHATWG lets quotes, braces and commas through, which no host name has and no `Host` header takes.
+fn is_host_name(name: &str) -> bool {
+    let sound = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !name.is_empty() && name.bytes().all(sound)
+}
+
 impl Scheme {
     fn default_port(self) -> u16 {
         match self {
@@ -245,6 +251,9 @@ mod tests {
         let odd = TargetUrl::parse("http://0x7f.1:8081/?x=1#part").expect("WHATWG reads it");
         assert_eq!(odd.origin().to_string(), "http://127.0.0.1:8081");
         assert_eq!(odd.path_and_query(), "/?x=1");
+        let names = ["http://bücher_-1.example./", "http://xn--bcher-kva_-1.example./"];
+        let [given, parsed] = names.map(|text| TargetUrl::parse(text).map(|url| url.origin));
+        assert_eq!(given.expect("a name"), parsed.expect("the same name"));
     }
 
     #[test]
@@ -267,6 +276,9 @@ mod tests {
             ("invalid", UrlError::Malformed),
             ("", UrlError::Malformed),
             ("http://", UrlError::Malformed),
+            ("http://1\"h/", UrlError::Malformed),
+            ("http://a,b.example/", UrlError::Malformed),
+            ("http://{a}.example/", UrlError::Malformed),
             ("http://example.com ", UrlError::Malformed),
             ("ftp://example.com/", UrlError::Scheme),
             ("http://u:p@example.com/", UrlError::Userinfo),

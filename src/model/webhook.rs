@@ -16,6 +16,8 @@ pub const SIGNING_SECRET_CHARS_MAX: usize = 32;
 pub const HEADERS_MAX: usize = 16;
 /// Longest name or value of an extra header, in bytes.
 pub const HEADER_BYTES_MAX: usize = 1_024;
+/// Most events of one webhook.
+pub const WEBHOOK_EVENTS_MAX: usize = 64;
 /// Most webhooks that one project may hold.
 pub const WEBHOOKS_PER_PROJECT_MAX: usize = 100_000;
 

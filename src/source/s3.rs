@@ -5,6 +5,9 @@
 //! content type (SNS sends `text/plain`), and never read the top-level `Key`, which MinIO decodes
 //! and AWS does not have. Must never fetch: a confirmation is handed back, and only for a real
 //! host of SNS.
+//!
+//! The signature of an SNS message is not checked: it proves that SNS sent it, for whichever topic of
+//! whoever's; the intake token, which is told to one topic alone, proves more.
 
 use super::file::{self, File, Session};
 use super::read::{self, last_segment, malformed, text, whole};

@@ -10,6 +10,7 @@ from api.scene import (SECRET, SECONDS_MAX, Project, events_of, keys, only_arriv
                        wait_events)
 from api.delivery import uc_signature
 from harness.daemon import Daemon, free_port
+from harness.wire import FORM
 
 POLL_SECONDS = 0.01
 
@@ -223,4 +224,61 @@ def deletions(report, stage):
             report.equal("only the new event at " + path, wait_events(target, 1, path), [last])
 
 
-PARTS = (tests, pauses, pause_survives, inactive, gone, secrets, changes, deletions)
+def several(report, stage):
+    """One webhook with several events, through our own view alone; Uploadcare's shows the first."""
+    project = stage.project()
+    with receiving() as target:
+        three = ["file.stored", "order.paid", "file.deleted"]
+        made = project.call("POST", "/webhooks/", {"target_url": target.url(), "events": three,
+                                                   "in_flight": 1}, "own")
+        report.equal("created", made.status, 201)
+        made = made.json()
+        report.equal("its events", (made["event"], made["events"]), ("file.stored", three))
+        path = "/webhooks/%d/" % made["id"]
+        wanted = [project.accepted(event)["id"] for event in three]
+        report.equal("no other event", project.accepted("file.uploaded")["deliveries"], 0)
+        report.equal("each is delivered", wait_events(target, 3), wanted)
+        said = [json.loads(one.body)["hook"]["event"] for one in target.deliveries]
+        report.equal("under its own name", said, three)
+        for name, fields, status, events in (
+                ("sent back as it was read", made, 200, three),
+                ("its list changed", {**made, "events": three[:2]}, 200, three[:2]),
+                ("a form", None, 200, ["file.stored", "file.infected"]),
+                ("event alone", {"event": "file.deleted"}, 200, ["file.deleted"]),
+                ("a list again", {"events": three[::-1]}, 200, three[::-1]),
+                ("none", {"events": []}, 400, three[::-1]),
+                ("no list", {"events": "a"}, 400, three[::-1]),
+                ("no names", {"events": ["a b"]}, 400, three[::-1]),
+                ("two truths", {"events": ["a"], "event": "b"}, 400, three[::-1])):
+            if fields is None:
+                answer = project.send("PUT", path, b"events[]=file.stored&events[]=file.infected",
+                                      FORM, "own")
+            else:
+                answer = project.call("PUT", path, fields, "own")
+            report.equal("update: " + name, answer.status, status)
+            report.equal("events after: " + name, project.webhook(made["id"])["events"], events)
+        again = {"target_url": target.url(), "events": ["file.infected", "file.stored"]}
+        answer = project.call("POST", "/webhooks/", again, "own")
+        report.equal("another with one of them", answer.status, 400)
+        report.check("says why", "already subscribed" in answer.body.decode(), answer)
+        other = project.call("POST", "/webhooks/", {**again, "format": "standard"}, "own")
+        report.equal("in another format", other.status, 201)
+        moved = project.call("PUT", "/webhooks/%d/" % other.json()["id"], {"format": "uploadcare"},
+                             "own")
+        report.equal("which can't become the same", moved.status, 400)
+        refused = project.call("POST", "/webhooks/", {"target_url": target.url("/v"),
+                                                      "events": ["file.stored"]}, "0.7")
+        report.equal("Uploadcare's view has no such field", refused.status, 400)
+        gone = {"target_url": target.url(), "event": "file.stored"}
+        answer = project.call("POST", "/webhooks/unsubscribe/", gone)
+        report.equal("unsubscribe from one", (answer.status, answer.body), (204, b""))
+        left = ["file.deleted", "order.paid"]
+        report.equal("the others stay", project.webhook(made["id"])["events"], left)
+        report.equal("it is delivered no more", project.accepted("file.stored")["deliveries"], 1)
+        gone.pop("event")
+        report.equal("from all", project.call("POST", "/webhooks/unsubscribe/", gone).status, 204)
+        answer = project.call("GET", path, accept="own")
+        report.equal("it is gone", answer.status, 404)
+
+
+PARTS = (several, tests, pauses, pause_survives, inactive, gone, secrets, changes, deletions)

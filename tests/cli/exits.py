@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import shutil
+import time
 
 from cli.program import Bare, Folder, run
 from harness.daemon import binary, free_port
@@ -147,6 +148,13 @@ def verify(report):
     """0 if all signatures that are there hold, 1 otherwise."""
     body = '{"a":"\u00e9"}'
     good = "v1=" + hmac.new(SECRET.encode(), body.encode(), hashlib.sha256).hexdigest()
+
+    def lancer(at):
+        text = "%d.%s" % (at, body)
+        digits = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
+        return "x-timestamp: %d\nx-signature: %s" % (at, digits)
+
+    now = int(time.time())
     with Folder("verify") as home:
         secret, headers = home / "secret", home / "headers"
         secret.write_text(SECRET + "\n")
@@ -158,6 +166,13 @@ def verify(report):
             ("a changed body", "X-Uc-Signature: %s" % good, body + " ", 1),
             ("a wrong signature", "X-Uc-Signature: v1=%s" % ("0" * 64), body, 1),
             ("no signature", "Content-Type: a", body, 1),
+            ("Lancer's, right", lancer(now), body, 0),
+            ("Lancer's, in another spelling", lancer(now).replace("x-", "X-"), body, 0),
+            ("Lancer's, a changed body", lancer(now), body + " ", 1),
+            ("Lancer's, an hour old", lancer(now - 3600), body, 1),
+            ("Lancer's without its time", lancer(now).split("\n")[1], body, 1),
+            ("one right and one wrong", "X-Uc-Signature: %s\n%s" % (good, lancer(now - 3600)),
+             body, 1),
         ]:
             headers.write_text(head)
             done = run(*command, stdin=said)
@@ -170,6 +185,11 @@ def verify(report):
         lines = [json.loads(line) for line in run("--json", *command, stdin=body).lines()]
         report.equal("verify --json", [(one["verified"], one["reason"]) for one in lines],
                      [(True, None)])
+        headers.write_text(lancer(now - 3600))
+        lines = [json.loads(line) for line in run("--json", *command, stdin=body).lines()]
+        report.check("verify --json says why", lines[0]["signature"] == "x-signature"
+                     and "clock skew" in lines[0]["reason"], lines)
+        headers.write_text("X-Uc-Signature: " + good)
         flag = run("verify", "--secret", SECRET, "--headers", headers, stdin=body)
         report.equal("verify --secret", flag.code, 0)
         report.equal("verify without a secret: 2", run("verify", "--headers", headers).code, 2)

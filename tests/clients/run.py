@@ -25,7 +25,7 @@ def sessions():
            for mode in MODES for version in VERSIONS]
     out.append((HERE / "ucare_cli.py", {}))
     out += [(HERE / "rest_client.mjs", {"MODE": mode}) for mode in MODES]
-    out += [(HERE / "replays.py", {}), (HERE / "deliveries.py", {})]
+    out += [(HERE / "readme.py", {}), (HERE / "replays.py", {}), (HERE / "deliveries.py", {})]
     folder = os.environ.get("POSTRIDER_EXTRA_CLIENTS")
     if folder:
         scripts = sorted(p for p in pathlib.Path(folder).iterdir() if p.suffix in (".py", ".mjs"))

@@ -10,7 +10,7 @@ import urllib.parse
 
 import jsonapi_client
 import jsonapi_client.exceptions
-from harness import wire
+from harness import readme, wire
 from harness.daemon import PROJECT_ID, PUBLIC_KEY, SECRET_KEY, Daemon
 from harness.report import Report
 from harness.wire import ACCEPT, FORM, JSON
@@ -92,6 +92,8 @@ def resource(report, api):
         "bare multipart": multipart(bare),
         "bare JSON": (json.dumps({"target_url": TARGET, "events": wanted[0],
                                   "is_active": False}).encode(), JSON),
+        "a resource": (json.dumps({"data": {"type": "webhooks", "attributes": {
+            "target_url": TARGET, "events": wanted[0], "is_active": False}}}).encode(), VND),
         "vnd.api+json": (json.dumps({"webhook": {"target_url": TARGET, "events": wanted[0],
                                                  "is_active": False, "version": "1"}}).encode(), VND),
     }
@@ -253,6 +255,24 @@ def library(report, api):
     report.equal("library: a resource", seen, wanted)
     seen = one.relationships["project"].as_json_resource_identifiers
     report.equal("library: its relationship", seen, {"type": "projects", "id": PUBLIC_KEY})
+    # As an attribute, a name with an underscore would be sent with a dash.
+    one.fields["target_url"], one.fields["is_active"] = TARGET + "/library", False
+    one.commit()
+    seen = api.call("GET", "/" + made["id"]).json()["data"]["attributes"]
+    report.equal("library: an update", (seen["target_url"], seen["is_active"], seen["events"]),
+                 (TARGET + "/library", False, EVENTS))
+    one.events = ["group.created"]
+    one.commit()
+    seen = api.call("GET", "/" + made["id"]).json()["data"]["attributes"]
+    report.equal("library: its events", seen["events"], ["group.created"])
+    shown = readme.with_values(readme.block("python", "jsonapi_client"), {
+        "http://127.0.0.1:8080": "http://127.0.0.1:%d" % api.port, "demopublic": PUBLIC_KEY,
+        "demosecret": SECRET_KEY, "http://127.0.0.1:8081/hook": TARGET + "/readme"})
+    readme.run_python(shown)
+    listed = api.call("GET", "?items=100").json()["data"]
+    seen = [row["attributes"]["events"] for row in listed
+            if row["attributes"]["target_url"] == TARGET + "/readme"]
+    report.equal("library: created as README.md shows", seen, [["file.created"]])
     one.delete()
     one.commit()
     failure = jsonapi_client.exceptions.DocumentError

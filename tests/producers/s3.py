@@ -7,6 +7,7 @@ import logging
 import uuid
 
 import boto3
+from harness import readme
 from harness.daemon import free_port
 from moto.server import ThreadedMotoServer
 from producers.suite import Suite
@@ -30,8 +31,8 @@ def run(report):
         for form, event in FORMS:
             suite.subscribe(form, event)
         token = suite.token(name="sns")["token"]
-        bucket = connected("http://127.0.0.1:%d" % moto._port,
-                           "%s/in/s3/?token=%s" % (suite.daemon.base, token))
+        base = suite.daemon.base.rstrip("/")
+        bucket = connected("http://127.0.0.1:%d" % moto._port, base, token)
         bucket.put_object(Bucket="uploads", Key=KEY, Body=b"12345678", ContentType="image/png")
         bucket.delete_object(Bucket="uploads", Key=KEY)
         paths = {"/%s/%s" % one for one in FORMS}
@@ -44,17 +45,15 @@ def run(report):
         suite.close()
 
 
-def connected(endpoint, intake):
-    """A bucket whose events go to a topic, and the topic's to the intake."""
+def connected(endpoint, base, token):
+    """A bucket whose events go to a topic, and the topic's to the intake, as README.md shows."""
     place = {"endpoint_url": endpoint, "region_name": "us-east-1",
              "aws_access_key_id": "a", "aws_secret_access_key": "b"}
     topics, bucket = boto3.client("sns", **place), boto3.client("s3", **place)
     topic = topics.create_topic(Name="uploads")["TopicArn"]
-    topics.subscribe(TopicArn=topic, Protocol="http", Endpoint=intake)
     bucket.create_bucket(Bucket="uploads")
-    wanted = {"TopicArn": topic, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
-    bucket.put_bucket_notification_configuration(
-        Bucket="uploads", NotificationConfiguration={"TopicConfigurations": [wanted]})
+    shown = readme.with_values(readme.block("python", "sns.subscribe"), {"http://127.0.0.1:8080": base})
+    readme.run_python(shown, sns=topics, s3=bucket, topic=topic, token=token)
     return bucket
 
 

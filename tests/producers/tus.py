@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import tempfile
 
+from harness import readme
 from producers.suite import Suite
 
 FORMS = [
@@ -52,6 +53,9 @@ def run(report):
     try:
         for form, event in FORMS:
             suite.subscribe(form, event)
+        script = pathlib.Path(__file__).with_name("tus.mjs").read_text()
+        shim = script.split("// shim begin\n")[1].split("// shim end")[0]
+        report.equal("the shim is README's", readme.block("js", "post-finish"), shim)
         token = suite.token(name="tus")["token"]
         tus = Tus("%s/in/tusd/%s/" % (suite.daemon.base, token))
         upload = tus.ask("upload", "Müller & Söhne.png", "image/png", BYTES)

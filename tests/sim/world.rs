@@ -480,7 +480,10 @@ impl World {
             Some(Behaviour::Refuse) => (Outcome::Failure(Failure::ConnectRefused), 1, None),
             Some(Behaviour::Moody) => self.mood(),
         };
-        let paused_ms = job.webhook.paused_ms(self.core.steady());
+        let catalog = self.core.catalog();
+        let catalog = catalog.read().expect("nobody panicked with it");
+        // Its own pauses, and those of its target.
+        let paused_ms = catalog.paused_ms(&job.webhook, self.core.steady());
         self.oracle.started(self.now_ms, self.core.steady(), &job, paused_ms);
         self.log.push(Started {
             webhook: job.webhook.id.get(),

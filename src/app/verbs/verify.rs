@@ -45,7 +45,16 @@ pub(crate) fn run(verify: &Verify, json: bool) -> Result<Exit, Stop> {
             verify.tolerance_ms / SECOND_MS,
         )
     });
-    let families = [(sign::UPLOADCARE_SIGNATURE, uploadcare), (sign::WEBHOOK_SIGNATURE, standard)];
+    let lancer = headers.get(sign::LANCER_SIGNATURE).map(|header| {
+        let timestamp = headers.get(sign::LANCER_TIMESTAMP).unwrap_or_default();
+        let tolerance_s = verify.tolerance_ms / SECOND_MS;
+        sign::verify_lancer(&secret, timestamp, header, &body, now, tolerance_s)
+    });
+    let families = [
+        (sign::UPLOADCARE_SIGNATURE, uploadcare),
+        (sign::LANCER_SIGNATURE, lancer),
+        (sign::WEBHOOK_SIGNATURE, standard),
+    ];
     let present: Vec<_> =
         families.into_iter().filter_map(|(name, result)| Some((name, result?))).collect();
     if present.is_empty() {

@@ -4,10 +4,11 @@
 //! invalid"). Every field's problem is told at once. Must never take a signing secret from a
 //! client: it is made for the webhook.
 //!
-//! The fields stand in the object `webhook`, or bare. Unknown ones are ignored, as there. `null` is
-//! the same as absent, but for the fields that are ours, which it clears.
+//! The fields stand in the object `webhook`, in the `attributes` of a resource `data` (as clients of
+//! the JSON:API specification write), or bare. Unknown ones are ignored, as there. `null` is the
+//! same as absent, but for the fields that are ours, which it clears.
 
-use super::resource::VERSION;
+use super::resource::{TYPE, VERSION};
 use crate::dialect::body::{Field, Fields};
 use crate::dialect::names;
 use crate::dialect::uploadcare::own_fields::{self, BURST_MAX, IN_FLIGHT_MAX, RATE_PER_SECOND_MAX};
@@ -16,10 +17,10 @@ use crate::model::event::EventName;
 use crate::model::json::Json;
 use crate::model::secret::Secret;
 use crate::model::target::{TARGET_URL_CHARS_MAX, TargetUrl, UrlError};
-use crate::model::webhook::{Format, FormatOptions, Limits, SignatureStyle, Webhook};
+use crate::model::webhook::{
+    Format, FormatOptions, Limits, SignatureStyle, WEBHOOK_EVENTS_MAX, Webhook,
+};
 
-/// Most events of one webhook.
-pub const EVENTS_MAX: usize = 64;
 /// Items of a page, unless asked for.
 pub const PAGE_ITEMS: u32 = 20;
 /// Most items of a page; who asks for more gets so many.
@@ -144,13 +145,22 @@ fn humanised(field: &str) -> String {
 }
 
 fn unwrapped(fields: &Fields) -> Result<Fields, Invalid> {
-    match fields.under("webhook") {
-        Some(Ok(inner)) => Ok(inner),
-        Some(Err(kind)) => {
-            Err(Invalid(vec![format!("Webhook is invalid: it has to be an object, not {kind}")]))
-        }
-        None => Ok(fields.clone()),
+    let object = |outer: &str, fields: &Fields| {
+        fields.under(outer).transpose().map_err(|kind| {
+            let name = humanised(outer);
+            Invalid(vec![format!("{name} is invalid: it has to be an object, not {kind}")])
+        })
+    };
+    if let Some(webhook) = object("webhook", fields)? {
+        return Ok(webhook);
     }
+    let Some(resource) = object("data", fields)? else { return Ok(fields.clone()) };
+    if let Some(other) = resource.given("type").filter(|field| field.as_text() != Some(TYPE)) {
+        let shown = other.shown();
+        return Err(Invalid(vec![format!("Type is invalid: it is {TYPE}, not \"{shown}\"")]));
+    }
+    // A resource without attributes says as much as an empty object.
+    Ok(object("attributes", &resource)?.unwrap_or_default())
 }
 
 fn read(fields: &Fields, options: FormatOptions, problems: &mut Problems) -> WebhookPatch {
@@ -225,8 +235,8 @@ fn events(field: &Field, problems: &mut Problems) -> Option<Vec<EventName>> {
                 sound = false;
             }
         }
-        if names.len() > EVENTS_MAX || problems.0.len() > EVENTS_MAX {
-            problems.0.push(format!("Events is too long (maximum is {EVENTS_MAX} events)"));
+        if names.len() > WEBHOOK_EVENTS_MAX || problems.0.len() > WEBHOOK_EVENTS_MAX {
+            problems.0.push(format!("Events is too long (maximum is {WEBHOOK_EVENTS_MAX} events)"));
             return None;
         }
     }

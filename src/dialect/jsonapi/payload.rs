@@ -38,7 +38,7 @@ pub fn shared(event: &Event) -> Result<Shared, RenderError> {
 pub fn body(shared: &Shared, webhook: &Webhook, project_public_key: &str) -> Vec<u8> {
     let about = &shared.resource;
     let relationships = Object::new()
-        .raw("webhook", &resource::linkage("webhooks", &webhook.public_id))
+        .raw("webhook", &resource::linkage(resource::TYPE, &webhook.public_id))
         .raw("resource", &resource::linkage(&about.resource_type, &about.id));
     let data = Object::new()
         .text("type", "webhook_events")

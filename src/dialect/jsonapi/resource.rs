@@ -12,6 +12,8 @@ use crate::model::json::Json;
 use crate::model::secret::Secret;
 use crate::model::webhook::Webhook;
 
+/// The type of a webhook.
+pub const TYPE: &str = "webhooks";
 /// The version of every webhook of this dialect.
 pub const VERSION: &str = "1";
 
@@ -26,7 +28,7 @@ pub fn webhook_resource(webhook: &Webhook, project_public_key: &str, show_secret
         .text("version", VERSION)
         .text_or_null("signing_secret", secret);
     Object::new()
-        .text("type", "webhooks")
+        .text("type", TYPE)
         .text("id", &webhook.public_id)
         .raw("attributes", &attributes.end())
         .raw("relationships", &in_project(project_public_key))

@@ -6,7 +6,8 @@
 //!
 //! `null` is the same as absent for Uploadcare's own fields, on create and on update, because
 //! several clients can't omit a field: a partial update must never silently stop signing. For the
-//! fields that are ours, `null` clears.
+//! fields that are ours, `null` clears. `events`, which our own view alone reads, is the list that
+//! it shows: there, `event` is the first of them.
 
 use super::headers::View;
 use super::kinds;
@@ -15,10 +16,11 @@ use crate::dialect::body::{Field, Fields, clip};
 use crate::dialect::names;
 use crate::model::draft::{Change, WebhookDraft, WebhookPatch};
 use crate::model::event::{EventName, Kind};
+use crate::model::json::Json;
 use crate::model::secret::Secret;
 use crate::model::target::{TARGET_URL_CHARS_MAX, TargetUrl, UrlError};
 use crate::model::webhook::{
-    Format, FormatOptions, Limits, SIGNING_SECRET_CHARS_MAX, Version, Webhook,
+    Format, FormatOptions, Limits, SIGNING_SECRET_CHARS_MAX, Version, WEBHOOK_EVENTS_MAX, Webhook,
 };
 
 /// The formats by name; the version of Uploadcare's is a field of its own.
@@ -55,7 +57,7 @@ pub fn create(fields: &Fields, view: View) -> Result<WebhookDraft, Invalid> {
     required_target(fields)?;
     let mut problems = Problems::default();
     let patch = read(fields, view, None, &mut problems);
-    if fields.given("event").is_none() {
+    if fields.given("event").is_none() && (view != View::Own || fields.given("events").is_none()) {
         problems.add("event", "This field is required.".to_owned());
     }
     problems.none()?;
@@ -280,40 +282,78 @@ fn events(
     let format = asked.or(current).unwrap_or(Format::Uploadcare(view.version()));
     let stays = webhook.map(|webhook| webhook.events.as_slice()).unwrap_or_default();
     let first = stays.first().map(EventName::as_str);
-    let field = fields.given("event");
+    let list = fields.given("events").filter(|field| view == View::Own && !says(field, stays));
     // A webhook of many events is sent back with the first of them as its `event`.
-    let field = field.filter(|field| stays.len() < 2 || field.as_text() != first);
-    let Some(field) = field else {
-        let lost = stays.iter().find(|name| !names::subscribable(format, name));
-        if let Some(name) = lost.filter(|_| asked.is_some()) {
-            match format {
-                Format::Uploadcare(version @ (Version::V05 | Version::V06)) => {
-                    problems.add("version", not_carried(version.as_str(), version));
-                }
-                _ => problems.add("event", not_of_format(name.as_str(), format)),
-            }
+    let many = stays.len() > 1 || list.is_some();
+    let event = fields.given("event").filter(|field| !many || field.as_text() != first);
+    if let Some(list) = list {
+        let names = problems.take("events", listed(list, format, view))?;
+        let other = event.filter(|event| !names.iter().any(|name| is_text(event, name)));
+        if let Some(other) = other {
+            problems.add("event", format!("\"{}\" is not one of events.", other.shown()));
         }
-        return None;
-    };
-    let shown = field.shown();
-    let name = field.as_text().and_then(EventName::parse).ok_or_else(|| not_a_choice(&shown));
-    let name = name.and_then(|name| {
-        // Uploadcare's clients fail on a list that holds an event which they don't know.
-        let unknown = kinds::kind_of(name.as_str()) == Kind::Custom;
-        if format.is_uploadcare() && unknown && view != View::Own {
-            return Err(not_a_choice(&shown));
-        }
-        if names::subscribable(format, &name) {
-            return Ok(vec![name]);
-        }
-        Err(match format {
+        return Some(names);
+    }
+    if let Some(event) = event {
+        return problems.take("event", one_event(event, format, view).map(|name| vec![name]));
+    }
+    let lost = stays.iter().find(|name| !names::subscribable(format, name));
+    if let Some(name) = lost.filter(|_| asked.is_some()) {
+        match format {
             Format::Uploadcare(version @ (Version::V05 | Version::V06)) => {
-                not_carried(&shown, version)
+                problems.add("version", not_carried(version.as_str(), version));
             }
-            _ => not_of_format(&shown, format),
-        })
-    });
-    problems.take("event", name)
+            _ => problems.add("event", not_of_format(name.as_str(), format)),
+        }
+    }
+    None
+}
+
+/// `events` of our own view: each name once, in order.
+fn listed(field: &Field, format: Format, view: View) -> Result<Vec<EventName>, String> {
+    let Field::Json(Json::Array(items)) = field else {
+        return Err(format!("Expected a list of events, not \"{}\".", field.shown()));
+    };
+    let mut names = Vec::new();
+    for item in items {
+        let name = one_event(&Field::Json(item.clone()), format, view)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        if names.len() > WEBHOOK_EVENTS_MAX {
+            return Err(format!("Ensure this list has no more than {WEBHOOK_EVENTS_MAX} events."));
+        }
+    }
+    if names.is_empty() { Err("This list may not be empty.".to_owned()) } else { Ok(names) }
+}
+
+fn one_event(field: &Field, format: Format, view: View) -> Result<EventName, String> {
+    let shown = field.shown();
+    let name = field.as_text().and_then(EventName::parse).ok_or_else(|| not_a_choice(&shown))?;
+    // Uploadcare's clients fail on a list that holds an event which they don't know.
+    let unknown = kinds::kind_of(name.as_str()) == Kind::Custom;
+    if format.is_uploadcare() && unknown && view != View::Own {
+        return Err(not_a_choice(&shown));
+    }
+    if names::subscribable(format, &name) {
+        return Ok(name);
+    }
+    Err(match format {
+        Format::Uploadcare(version @ (Version::V05 | Version::V06)) => not_carried(&shown, version),
+        _ => not_of_format(&shown, format),
+    })
+}
+
+/// Whether a field is the list of these names.
+fn says(field: &Field, names: &[EventName]) -> bool {
+    let Field::Json(Json::Array(items)) = field else { return false };
+    !names.is_empty()
+        && items.len() == names.len()
+        && items.iter().zip(names).all(|(item, name)| item.as_str() == Some(name.as_str()))
+}
+
+fn is_text(field: &Field, name: &EventName) -> bool {
+    field.as_text() == Some(name.as_str())
 }
 
 /// The choices of some formats; `None` if nothing is asked for.

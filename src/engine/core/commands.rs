@@ -91,7 +91,7 @@ impl Core {
                     })
                     .cloned()
                     .collect();
-                Ok(command::delete(&of_target, last, now.wall))
+                Ok(command::unsubscribe(&of_target, event.as_deref(), last, now.wall))
             }
             Command::PauseWebhook { project, id } => command::pause(&*own(project, id)?, now.wall),
             Command::ResumeWebhook { project, id } => {

@@ -19,6 +19,7 @@ pub mod inline;
 pub mod journal;
 mod lookup;
 mod overlay;
+mod probe;
 mod reads;
 mod record;
 mod recover;
@@ -51,6 +52,8 @@ use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone
 use count::{Counted, Written};
 use flush::Flusher;
 use journal::files::{Files, Folder};
+#[doc(hidden)]
+pub use probe::rewritten;
 use shared::{OpenDatabase, Shared};
 use thread::{Order, Orders};
 use vault::Vault;

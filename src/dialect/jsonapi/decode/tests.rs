@@ -51,6 +51,30 @@ fn bare_fields_and_defaults() {
     assert!(!draft.is_active);
 }
 
+/// As clients of the specification write: what they read, changed.
+#[test]
+fn a_resource_is_read_too() {
+    let body = r#"{"data":{"type":"webhooks","id":"wh-1","attributes":{"target_url":
+        "http://a.example/","events":["file.created"],"is_active":false},"relationships":{}}}"#;
+    let draft = created(body).expect("sound");
+    assert_eq!((draft.target_url.as_str(), draft.is_active), ("http://a.example/", false));
+    assert_eq!(updated(body).expect("sound").is_active, Some(false));
+    assert_eq!(updated(r#"{"data":{"type":"webhooks","id":"a"}}"#), Ok(WebhookPatch::default()));
+    let both = r#"{"webhook":{"is_active":true},"data":{"attributes":{"is_active":false}}}"#;
+    assert_eq!(updated(both).expect("sound").is_active, Some(true));
+    for (body, want) in [
+        (r#"{"data":[]}"#, "Data is invalid: it has to be an object, not an array"),
+        (
+            r#"{"data":{"attributes":7}}"#,
+            "Attributes is invalid: it has to be an object, not a number",
+        ),
+        (r#"{"data":{"type":"files"}}"#, "Type is invalid: it is webhooks, not \"files\""),
+    ] {
+        assert_eq!(created(body), Err(vec![want.to_owned()]), "{body}");
+        assert_eq!(updated(body), Err(vec![want.to_owned()]), "{body}");
+    }
+}
+
 #[test]
 fn all_problems_are_told_in_full_messages() {
     let long = format!("https://a.example/{}", "x".repeat(255));
@@ -109,9 +133,12 @@ fn events_are_bounded() {
         let names: Vec<String> = (0..count).map(|i| format!("\"{bad}e{i}\"")).collect();
         created(&format!(r#"{{"target_url":"http://a.example/","events":[{}]}}"#, names.join(",")))
     };
-    assert_eq!(list(EVENTS_MAX, "").expect("as many as there may be").events.len(), EVENTS_MAX);
+    assert_eq!(
+        list(WEBHOOK_EVENTS_MAX, "").expect("as many as there may be").events.len(),
+        WEBHOOK_EVENTS_MAX
+    );
     let too_long = "Events is too long (maximum is 64 events)";
-    assert_eq!(list(EVENTS_MAX + 1, "").expect_err("too many"), [too_long]);
+    assert_eq!(list(WEBHOOK_EVENTS_MAX + 1, "").expect_err("too many"), [too_long]);
     let errors = list(5_000, " ").expect_err("none is a name");
     assert_eq!((errors.len(), errors.last().map(String::as_str)), (66, Some(too_long)));
 }

@@ -313,6 +313,63 @@ fn updates_keep_event_and_version_in_step() {
 }
 
 #[test]
+fn our_own_view_takes_a_list_of_events() {
+    let names = |events: &[EventName]| -> Vec<String> {
+        events.iter().map(|name| name.as_str().to_owned()).collect()
+    };
+    let url = r#""target_url":"http://a.example/""#;
+    let made = |rest: &str| create(&json(&format!("{{{url}{rest}}}")), View::Own);
+    for (rest, want) in [
+        (
+            r#","events":["file.stored","order.paid","file.stored"]"#,
+            vec!["file.stored", "order.paid"],
+        ),
+        (r#","event":"file.stored","events":["file.stored","b"]"#, vec!["file.stored", "b"]),
+        (r#","event":"b","events":null"#, vec!["b"]),
+        (
+            r#","events":["FILE_UPLOAD","FILE_DELETE"],"format":"lancer""#,
+            vec!["FILE_UPLOAD", "FILE_DELETE"],
+        ),
+    ] {
+        assert_eq!(names(&made(rest).expect(rest).events), want, "{rest}");
+    }
+    let many = format!(
+        r#","events":[{}]"#,
+        (0..=64).map(|n| format!("\"e{n}\"")).collect::<Vec<_>>().join(",")
+    );
+    for (rest, want) in [
+        ("", r#"{"event":["This field is required."]}"#),
+        (r#","events":[]"#, r#"{"events":["This list may not be empty."]}"#),
+        (r#","events":"a""#, r#"{"events":["Expected a list of events, not \"a\"."]}"#),
+        (r#","events":["a b"]"#, r#"{"events":["\"a b\" is not a valid choice."]}"#),
+        (r#","events":["a",7]"#, r#"{"events":["\"7\" is not a valid choice."]}"#),
+        (r#","event":"c","events":["a","b"]"#, r#"{"event":["\"c\" is not one of events."]}"#),
+        (&many, r#"{"events":["Ensure this list has no more than 64 events."]}"#),
+    ] {
+        assert_eq!(refusal(made(rest)), want, "{rest}");
+    }
+    let older = made(r#","events":["file.uploaded","file.stored"],"version":"0.6""#);
+    assert!(refusal(older).contains("carry file.uploaded only"));
+    let form = form("target_url=http://a.example/&events[]=a&events[]=b");
+    assert_eq!(names(&create(&form, View::Own).expect("sound").events), ["a", "b"]);
+    assert!(create(&form, V07).is_err(), "Uploadcare's view has no events");
+
+    let mut old = webhook(Version::V07);
+    old.events =
+        ["file.uploaded", "file.stored"].iter().filter_map(|n| EventName::parse(n)).collect();
+    let changed = |text: &str| {
+        update(&json(text), View::Own, &old).expect(text).events.map(|events| names(&events))
+    };
+    let both = r#""event":"file.uploaded","events":["file.uploaded","file.stored"]"#;
+    assert_eq!(changed(&format!("{{{both}}}")), None, "sent back as it was read");
+    assert_eq!(changed(r#"{"event":"file.uploaded","events":["a"]}"#), Some(vec!["a".to_owned()]));
+    let replaced = format!("{{{}}}", both.replacen("file.uploaded", "a", 1));
+    assert_eq!(changed(&replaced), Some(vec!["a".to_owned()]), "event alone was changed");
+    assert_eq!(changed("{}"), None);
+    assert!(refusal(update(&json(r#"{"events":[]}"#), View::Own, &old)).contains("empty"));
+}
+
+#[test]
 fn unsubscribes_by_exact_text() {
     let got = unsubscribe(&json(r#"{"target_url":"http://example.com "}"#)).expect("accepted");
     assert_eq!((got.target_url.as_str(), got.event), ("http://example.com ", None));
