@@ -1,9 +1,10 @@
-//! Events in memory: those just accepted, so that a delivery at once reads nothing back.
+//! Events in memory: those just accepted and those read ahead for their first attempts, so that a
+//! delivery at once reads nothing back.
 //!
 //! Owns a bounded first-in-first-out cache, and with each event what its webhooks share of the
 //! rendered body. Must never be relied on: an event that is not here is on disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::dialect::{self, RenderError, Shared};
@@ -43,37 +44,71 @@ impl Cached {
 /// The cache.
 #[derive(Debug, Default)]
 pub struct EventCache {
-    events: BTreeMap<Seq, Arc<Cached>>,
-    order: VecDeque<(Seq, usize)>,
+    events: BTreeMap<Seq, Kept>,
+    /// Events by the order in which they came.
+    order: BTreeMap<u64, Seq>,
+    next: u64,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    cached: Arc<Cached>,
+    /// First attempts that are still to come, as far as is known.
+    wanted: usize,
+    number: u64,
     bytes: usize,
 }
 
 impl EventCache {
-    /// Keeps an event, and lets the oldest go if there are too many bytes.
-    pub fn put(&mut self, event: Arc<Event>) {
+    /// Keeps an event for so many first attempts, and lets the oldest go if there are too many
+    /// bytes.
+    pub fn put(&mut self, event: Arc<Event>, wanted: usize) {
+        if wanted == 0 {
+            return;
+        }
         let seq = event.id.seq;
+        if let Some(kept) = self.events.get_mut(&seq) {
+            kept.wanted += wanted;
+            return;
+        }
         // Twice: what will be rendered of it is about as large.
         let bytes = event.size_bytes() * 2;
+        let number = self.next;
+        self.next += 1;
         self.bytes += bytes;
-        self.order.push_back((seq, bytes));
-        self.events.insert(seq, Arc::new(Cached::new(event)));
+        self.order.insert(number, seq);
+        let cached = Arc::new(Cached::new(event));
+        self.events.insert(seq, Kept { cached, wanted, number, bytes });
         while self.bytes > BYTES_MAX
-            && let Some((oldest, bytes)) = self.order.pop_front()
+            && let Some((_, oldest)) = self.order.first_key_value()
         {
-            self.bytes -= bytes;
-            self.events.remove(&oldest);
+            self.remove(*oldest);
         }
-    }
-
-    /// Lets an event go.
-    pub fn remove(&mut self, seq: Seq) {
-        self.events.remove(&seq);
     }
 
     /// An event, if it is still here.
     #[must_use]
     pub fn get(&self, seq: Seq) -> Option<Arc<Cached>> {
-        self.events.get(&seq).cloned()
+        self.events.get(&seq).map(|kept| Arc::clone(&kept.cached))
+    }
+
+    /// A first attempt was made: after the last one, the event is not needed here any more.
+    pub fn attempted(&mut self, seq: Seq) {
+        if let Some(kept) = self.events.get_mut(&seq) {
+            kept.wanted -= 1;
+            if kept.wanted == 0 {
+                self.remove(seq);
+            }
+        }
+    }
+
+    /// Lets an event go.
+    pub fn remove(&mut self, seq: Seq) {
+        if let Some(Kept { number, bytes, .. }) = self.events.remove(&seq) {
+            self.order.remove(&number);
+            self.bytes -= bytes;
+        }
     }
 }
 
@@ -88,7 +123,7 @@ mod tests {
     fn is_bounded_and_lets_the_oldest_go() {
         let mut cache = EventCache::default();
         for n in 1..=100 {
-            cache.put(Arc::new(Event {
+            let event = Arc::new(Event {
                 id: EventId { seq: Seq(n), salt: 0 },
                 project: ProjectId::new(1).expect("an id"),
                 kind: Kind::Custom,
@@ -103,11 +138,21 @@ mod tests {
                 idempotency_key: None,
                 source: Source::Native,
                 erased_at: None,
-            }));
+            });
+            cache.put(event, 2);
         }
         assert!(cache.bytes <= BYTES_MAX);
         assert!(cache.get(Seq(1)).is_none());
         assert!(cache.get(Seq(100)).is_some());
         assert_eq!(cache.events.len(), cache.order.len());
+        // It stays for the second delivery, and no longer.
+        cache.attempted(Seq(100));
+        assert!(cache.get(Seq(100)).is_some());
+        cache.attempted(Seq(100));
+        assert!(cache.get(Seq(100)).is_none());
+        for n in 1..100 {
+            cache.remove(Seq(n));
+        }
+        assert_eq!((cache.bytes, cache.order.len()), (0, 0));
     }
 }

@@ -102,6 +102,13 @@ pub enum Message {
     },
     /// An attempt ended.
     Ended(Box<AttemptEnd>),
+    /// Events that were read ahead, and how often each is wanted.
+    ReadAhead {
+        /// How many erasures there had been before they were read.
+        erasures: u64,
+        /// The events.
+        events: Vec<(Arc<Event>, usize)>,
+    },
     /// A delivery can't be attempted, and ends so: its event is damaged or erased.
     Unsendable(Pending, Ending),
     /// A step of upkeep is done.
@@ -216,6 +223,8 @@ pub struct Core {
     now: Now,
     sequence: Sequence,
     cache: EventCache,
+    /// Payloads that were erased since the start.
+    erasures: u64,
     after: BTreeMap<u64, After>,
     next_ticket: u64,
     project_id_max: u32,
@@ -275,6 +284,7 @@ impl Core {
             now,
             sequence: Sequence::after(loaded.seq_max),
             cache: EventCache::default(),
+            erasures: 0,
             after: BTreeMap::new(),
             next_ticket: 0,
             project_id_max: loaded.project_id_max,
@@ -365,6 +375,14 @@ impl Core {
             Message::Fetched { number, webhook, rows } => {
                 self.dispatch(now, Input::Fetched { number, webhook, rows });
             }
+            Message::ReadAhead { erasures, events } => {
+                // What was erased meanwhile may be among them.
+                if erasures == self.erasures {
+                    for (event, wanted) in events {
+                        self.cache.put(event, wanted);
+                    }
+                }
+            }
             Message::Ended(end) => self.ended(now, clocks.wall, *end),
             Message::Unsendable(row, ending) => {
                 if let Some(reply) = self.tests.remove(&row.key.seq) {
@@ -401,6 +419,12 @@ impl Core {
         let settled = std::mem::take(&mut self.settled);
         let batch = Batch { expect: Vec::new(), ops, durability: Durability::Soon };
         self.commit(batch, After::Settle(settled));
+    }
+
+    /// How many payloads were erased since the start.
+    #[must_use]
+    pub fn erasures(&self) -> u64 {
+        self.erasures
     }
 
     /// What is to be done next, if anything.
@@ -512,8 +536,8 @@ impl Core {
                     error => SubmitError::Store(error.to_string().into()),
                 });
                 let accepted = result.map(|()| {
-                    for event in events {
-                        self.cache.put(event);
+                    for (event, accepted) in events.into_iter().zip(&accepted) {
+                        self.cache.put(event, accepted.deliveries as usize);
                     }
                     Accepted { events: accepted, duplicate: false }
                 });
@@ -589,6 +613,7 @@ impl Core {
             self.write_catalog(|catalog| catalog.remove_project(id));
         }
         if let Some(seq) = change.erases {
+            self.erasures += 1;
             self.cache.remove(seq);
         }
         if let Some(operator) = change.operator {
@@ -660,6 +685,9 @@ impl Core {
             address: end.response.address,
             phases: end.response.phases,
         };
+        if end.row.attempts == 0 {
+            self.cache.attempted(end.row.event);
+        }
         if let Some(reply) = self.tests.remove(&end.row.key.seq) {
             let tested = end.delivery.map(|delivery| {
                 let attempt = Attempt {

@@ -18,6 +18,7 @@ mod once;
 mod perform;
 pub mod submit;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -29,6 +30,7 @@ use crate::logic::address::AllowList;
 use crate::logic::batch::{Durability, IdempotencyRecord};
 use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::{Figures, TargetFigures};
+use crate::model::delivery::{Pending, Queue};
 use crate::model::event::Event;
 use crate::model::ids::Seq;
 use crate::model::target::Origin;
@@ -43,6 +45,8 @@ use self::submit::{Accepted, Submission, SubmitError};
 
 /// How long finished deliveries, attempts and payloads are kept, unless configured.
 pub const RETENTION_MS_DEFAULT: u64 = 7 * DAY_MS;
+/// Bytes of events that one fetch reads ahead, about.
+const READ_AHEAD_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The longest sleep: a wall clock that stepped, or a machine that slept, is noticed by then.
 const SLEEP_MS_MAX: u64 = SECOND_MS;
 /// Messages taken in one turn of the loop, so that timers and effects are never far behind.
@@ -359,10 +363,16 @@ impl Engine {
                 }
                 Effect::Fetch { number, webhook, queue, after, rows } => {
                     let store = Arc::clone(&self.store);
+                    let erasures = self.core.erasures();
                     tokio::task::spawn_blocking(move || {
                         let page = store.due(webhook, queue, after, rows);
                         if let Err(error) = &page {
                             tracing::error!(%error, %webhook, "A lane's queue can't be read.");
+                        }
+                        // A fetch that goes on is one of a lane that makes headway.
+                        if let (Ok(page), Queue::Fresh, Some(_)) = (&page, queue, after) {
+                            let events = read_ahead(&*store, &page.rows);
+                            tell(&report, Message::ReadAhead { erasures, events });
                         }
                         let rows = page.ok().map(|page| (page.rows, page.more));
                         tell(&report, Message::Fetched { number, webhook, rows });
@@ -383,6 +393,27 @@ impl Engine {
             }
         }
     }
+}
+
+/// The events of rows that will be attempted soon. What can't be read now is read when its turn
+/// comes, and judged then.
+fn read_ahead(store: &dyn Store, rows: &[Pending]) -> Vec<(Arc<Event>, usize)> {
+    let mut wanted: BTreeMap<Seq, usize> = BTreeMap::new();
+    for row in rows {
+        *wanted.entry(row.event).or_default() += 1;
+    }
+    let mut bytes = 0;
+    let mut events = Vec::with_capacity(wanted.len());
+    for (seq, times) in wanted {
+        if bytes > READ_AHEAD_BYTES_MAX {
+            break;
+        }
+        if let Ok(Some(event)) = store.event(seq) {
+            bytes += event.size_bytes();
+            events.push((event, times));
+        }
+    }
+    events
 }
 
 /// Reports to the loop. If it has ended, whoever reports is too late, and nothing is lost by it.

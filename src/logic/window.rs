@@ -20,11 +20,11 @@ use crate::model::delivery::{Pending, QueueKey};
 use crate::model::ids::Seq;
 
 /// Most rows that a window holds.
-pub const ROWS_MAX: usize = 512;
+pub const ROWS_MAX: usize = 4_096;
 /// Rows that one fetch asks for.
-pub const FETCH_ROWS_MAX: usize = 256;
+pub const FETCH_ROWS_MAX: usize = 1_024;
 /// Most rows kept aside during a fetch.
-const ARRIVALS_MAX: usize = 512;
+const ARRIVALS_MAX: usize = 4_096;
 
 /// A window.
 #[derive(Debug)]

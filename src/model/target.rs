@@ -251,7 +251,7 @@ mod tests {
         let odd = TargetUrl::parse("http://0x7f.1:8081/?x=1#part").expect("WHATWG reads it");
         assert_eq!(odd.origin().to_string(), "http://127.0.0.1:8081");
         assert_eq!(odd.path_and_query(), "/?x=1");
-        let names = ["http://bücher_-1.example./", "http://xn--bcher-kva_-1.example./"];
+        let names = ["http://bücher_-1.example./", "http://xn--bcher_-1-65a.example./"];
         let [given, parsed] = names.map(|text| TargetUrl::parse(text).map(|url| url.origin));
         assert_eq!(given.expect("a name"), parsed.expect("the same name"));
     }

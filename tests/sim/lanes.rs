@@ -12,7 +12,7 @@ use postrider::model::ids::Seq;
 use postrider::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use postrider::model::webhook::Limits;
 
-use super::world::{Behaviour, Started, World};
+use super::world::{Behaviour, Started, World, default_settings};
 use super::{memory, world};
 
 const BACKLOG: usize = 10_000;
@@ -209,6 +209,40 @@ fn targets_take_turns_for_the_process_s_slots() {
     let big = world.attempts_to("big.example");
     let beside = big.iter().filter(|s| (from_ms..=last_ms).contains(&s.at_ms)).count();
     assert!((40..=60).contains(&beside), "{beside} of the big target beside 50 of the small one");
+}
+
+/// Targets that answered a moment ago and all hang at once hold the slots of the process for
+/// seconds, not for the minute of their attempts.
+#[test]
+fn targets_that_hang_all_at_once_hold_no_slots_of_the_others() {
+    const HANGING: usize = 200;
+    let mut settings = default_settings();
+    settings.dispatcher.in_flight_max = 64;
+    let mut world = World::new(memory(), settings, 77);
+    let hanging: Vec<String> = (0..HANGING).map(|n| format!("h{n}.example")).collect();
+    for host in &hanging {
+        world.behave(host, Behaviour::Answer(200, 20, None));
+        world.webhook(host, "", Limits::default());
+    }
+    world.behave("healthy.example", Behaviour::Answer(200, 20, None));
+    world.webhook("healthy.example", "", Limits::default());
+    world.publish();
+    world.run_for(MINUTE_MS);
+    for host in &hanging {
+        world.behave(host, Behaviour::Hang);
+    }
+    for second in 0..40 {
+        let event = world.publish().events[0].id.seq;
+        let from_ms = world.now_ms();
+        world.run_for(SECOND_MS);
+        let is_first =
+            |started: &&Started| started.event == event && started.host == "healthy.example";
+        let first = world.log.iter().find(is_first);
+        if second >= 10 {
+            let waited = first.map(|started| started.at_ms - from_ms);
+            assert!(waited.is_some_and(|ms| ms <= 100), "{waited:?} in second {second}");
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,10 @@ use postrider::model::time::{SECOND_MS, Wall};
 
 /// After how long an attempt that failed for a reason of ours is made again.
 const AGAIN_MS: u64 = 5 * SECOND_MS;
+/// An attempt that has waited for so long holds no slot of the process.
+const SLOW_MS: u64 = 2 * SECOND_MS;
+/// Slow attempts at once, in slots of the process.
+const SLOW_SLOTS_TIMES: usize = 8;
 /// Settlements that one turn of the loop may hand out.
 const SETTLEMENTS_MAX: usize = 4_096;
 
@@ -39,7 +43,7 @@ pub struct Oracle {
     /// When a settlement said that it ended.
     pub ended_ms: BTreeMap<Seq, u64>,
     targets: BTreeMap<Origin, Bucket>,
-    under_way: BTreeMap<Seq, Origin>,
+    under_way: BTreeMap<Seq, (Origin, u64)>,
     /// The newest untried delivery that was started, for each lane.
     newest: BTreeMap<WebhookId, Seq>,
     settings: Settings,
@@ -179,15 +183,20 @@ impl Oracle {
         bucket.at_ms = now_ms;
         assert!(bucket.tokens >= 1_000, "{origin:?} gets more than its rate at {now_ms} ms");
         bucket.tokens -= 1_000;
-        let twice = self.under_way.insert(job.row.key.seq, origin.clone());
+        let twice = self.under_way.insert(job.row.key.seq, (origin.clone(), now_ms));
         assert!(twice.is_none(), "{:?} is under way twice", job.row.key.seq);
-        let at_once = self.under_way.values().filter(|other| *other == origin).count();
+        let at_once = self.under_way.values().filter(|(other, _)| other == origin).count();
         assert!(at_once <= bucket.in_flight_max, "{origin:?}: {at_once} at once");
         if at_once == bucket.in_flight_max {
             self.marks.insert("a target has all its slots in use");
         }
         let process_max = settings.dispatcher.in_flight_max as usize;
-        assert!(self.under_way.len() <= process_max, "{} at once in all", self.under_way.len());
+        // Those that wait for long have given their slots back.
+        let young = |started: &u64| now_ms - started < SLOW_MS;
+        let young = self.under_way.values().filter(|(_, started)| young(started)).count();
+        assert!(young <= process_max, "{young} young ones at once in all");
+        let all = self.under_way.len();
+        assert!(all <= process_max * (1 + SLOW_SLOTS_TIMES), "{all} at once in all");
     }
 
     /// An attempt's end reaches the process.

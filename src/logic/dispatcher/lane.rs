@@ -78,6 +78,8 @@ pub(super) struct UnderWay {
     pub target: TargetId,
     /// By the steady clock.
     pub started: Wall,
+    /// It gave its slot back.
+    pub slow: bool,
 }
 
 /// What a lane's rows stand in.

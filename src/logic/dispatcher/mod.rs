@@ -17,10 +17,12 @@
 //! takes next is told in `lane`. A turn needs, in this order: a free slot of the process,
 //! a free slot of the target, a permit of the lane's own rate, a permit of the target's rate. A
 //! lane that got its own permit keeps it in hand until the target's is given, since a permit
-//! can't be handed back. Targets without a recent success share a quarter of the slots.
+//! can't be handed back. Targets without a recent success share a quarter of the slots; attempts
+//! that wait for long give theirs back (`slow`).
 
 mod lane;
 mod settlement;
+mod slow;
 mod target;
 mod turns;
 
@@ -28,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::lane::{Lane, UnderWay, own_quota};
 use self::settlement::finish;
+use self::slow::Young;
 use self::target::{Target, TargetId, learn};
 use super::batch::{Next, Op};
 use super::breaker::{Breaker, LANE_FAILURES_MAX};
@@ -262,6 +265,10 @@ pub struct Dispatcher {
     timers: Wheel<Timer>,
     in_flight: u32,
     in_flight_unhealthy: u32,
+    /// Under way for so long that they gave their slot back.
+    in_flight_slow: u32,
+    /// Attempts that may become slow, in the order of their start.
+    young: VecDeque<Young>,
     /// Started while its target was not healthy, so that the quarter is counted back right.
     unhealthy: BTreeSet<Seq>,
     next_fetch: u64,
@@ -293,6 +300,8 @@ impl Dispatcher {
             timers: Wheel::new(),
             in_flight: 0,
             in_flight_unhealthy: 0,
+            in_flight_slow: 0,
+            young: VecDeque::new(),
             unhealthy: BTreeSet::new(),
             next_fetch: 0,
             expire_from: Mono(0),
@@ -331,6 +340,7 @@ impl Dispatcher {
             Input::Settled(settled) => self.settled(now, settled),
             Input::Hasten(webhook) => self.hasten(now, webhook),
         }
+        self.age(now);
         self.wake_due(now);
         self.turns(now);
     }
@@ -343,14 +353,16 @@ impl Dispatcher {
     /// When to call again if nothing else happens.
     #[must_use]
     pub fn next_wake(&self) -> Wake {
-        Wake { wall: self.due.next_ms().map(Wall), mono: self.timers.next_ms().map(Mono) }
+        let timer = self.timers.next_ms().map(Mono);
+        let mono = [timer, self.next_slow()].into_iter().flatten().min();
+        Wake { wall: self.due.next_ms().map(Wall), mono }
     }
 
     /// Figures about the queue.
     #[must_use]
     pub fn figures(&self) -> Figures {
         Figures {
-            in_flight: self.in_flight,
+            in_flight: self.in_flight + self.in_flight_slow,
             lanes: self.lanes.len(),
             targets: self.targets.len(),
             rows_held: self.lanes.values().map(Lane::rows_held).sum(),
@@ -490,7 +502,7 @@ impl Dispatcher {
     fn ended(&mut self, now: Now, ended: Ended) {
         let verdict = judge(ended.outcome);
         let webhook = ended.row.key.webhook;
-        let Some(UnderWay { target: id, started }) = self.release(&ended.row) else { return };
+        let Some(UnderWay { target: id, started, .. }) = self.release(&ended.row) else { return };
         if let (Some(lane), Some(target)) =
             (self.lanes.get_mut(&webhook), self.targets.get_mut(&id))
         {
@@ -526,7 +538,8 @@ impl Dispatcher {
         let lane = self.lanes.get_mut(&row.key.webhook)?;
         let under_way = lane.taken.get_mut(&row.key.seq)?.take()?;
         lane.in_flight = lane.in_flight.saturating_sub(1);
-        self.in_flight = self.in_flight.saturating_sub(1);
+        let slots = if under_way.slow { &mut self.in_flight_slow } else { &mut self.in_flight };
+        *slots = slots.saturating_sub(1);
         if self.unhealthy.remove(&row.key.seq) {
             self.in_flight_unhealthy = self.in_flight_unhealthy.saturating_sub(1);
         }

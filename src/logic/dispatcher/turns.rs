@@ -5,6 +5,7 @@
 
 use super::lane::{Choice, UnderWay};
 use super::settlement::finish;
+use super::slow::Young;
 use super::target::{Place, Target, TargetId};
 use super::{Dispatcher, Output, RECENT_SUCCESS_MS, Timer};
 use crate::logic::window;
@@ -147,7 +148,10 @@ impl Dispatcher {
         lane.permit = false;
         let Some(row) = lane.take(part, key) else { return };
         lane.turned(part);
-        lane.taken.insert(row.key.seq, Some(UnderWay { target: id, started: now.wall }));
+        lane.taken
+            .insert(row.key.seq, Some(UnderWay { target: id, started: now.wall, slow: false }));
+        let seq = row.key.seq;
+        self.young.push_back(Young { started: now.mono, webhook, seq });
         lane.in_flight += 1;
         target.in_flight += 1;
         if probe.lane {

@@ -2,12 +2,12 @@
 //!
 //! Owns their locks, and the look-up of a single row through all layers. Must never write.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use super::journal::Place;
-use super::journal::files::Files;
+use super::journal::files::{Files, SegmentFile};
 use super::journal::place_bytes;
 use super::overlay::{Overlay, Row};
 use super::record::{self, Damage, Kind, RowKept};
@@ -28,7 +28,11 @@ pub struct Shared {
     /// The journal's folder.
     pub files: Arc<dyn Files>,
     layers: RwLock<Layers>,
+    /// The segment that was read last: a backlog is read in order.
+    open_segment: Mutex<Option<OpenSegment>>,
 }
+
+type OpenSegment = (u64, Arc<dyn SegmentFile>);
 
 /// What lies above redb, newest first.
 #[derive(Default)]
@@ -58,7 +62,8 @@ impl Shared {
         files: Arc<dyn Files>,
     ) -> Result<Shared, redb::DatabaseError> {
         let db = RwLock::new(Some(open()?));
-        Ok(Shared { db, open, vault, files, layers: RwLock::default() })
+        let (layers, open_segment) = (RwLock::default(), Mutex::default());
+        Ok(Shared { db, open, vault, files, layers, open_segment })
     }
 
     /// Closes the database and opens it again.
@@ -98,11 +103,27 @@ impl Shared {
 
     /// The bytes at a place of the journal; `None` if they are gone or not what they were.
     pub fn place(&self, place: &Place) -> std::io::Result<Option<Vec<u8>>> {
-        let file = match self.files.open(place.number) {
+        if let Some(file) = self.opened(place.number)
+            && let Some(bytes) = place_bytes(&*file, place)?
+        {
+            return Ok(Some(bytes));
+        }
+        // Not open, or open from an earlier life of the segment.
+        let file: Arc<dyn SegmentFile> = match self.files.open(place.number) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
+            file => file?.into(),
         };
+        *self.open_segment() = Some((place.number, Arc::clone(&file)));
         place_bytes(&*file, place)
+    }
+
+    fn opened(&self, number: u64) -> Option<Arc<dyn SegmentFile>> {
+        let open = self.open_segment();
+        open.as_ref().filter(|(open, _)| *open == number).map(|(_, file)| Arc::clone(file))
+    }
+
+    fn open_segment(&self) -> MutexGuard<'_, Option<OpenSegment>> {
+        self.open_segment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
