@@ -71,7 +71,7 @@ async fn run(
 ) -> Result<Answer, Unreached> {
     let proxy = net.config.proxy.as_ref().filter(|_| request.listener.is_none());
     let proxied = proxy.is_some();
-    let rendered = render(request, proxy)?;
+    let mut rendered = render(request, proxy)?;
     // A listener is one socket address: with another port it lets nothing through.
     let listener = match request.listener {
         Some(listener) if listener.port() == request.origin.port => {
@@ -85,20 +85,20 @@ async fn run(
     let key = Key { origin: request.origin.clone(), proxied };
     if let Some(mut kept) = take(net, &key, &route) {
         trace.address = Some(kept.peer);
-        match send(net, &mut kept, &rendered, deadline, trace).await {
-            Err(NoAnswer { is_untouched: true, .. }) => {}
+        match send(net, &mut kept, rendered, deadline, trace).await {
+            Err(NoAnswer { is_untouched: true, .. }) => rendered = render(request, proxy)?,
             answered => return finish(net, key, kept, answered, deadline).await,
         }
     }
     // Rare, and large: boxed, so that what reuses a connection stays small.
-    Box::pin(dial(net, key, &route, &rendered, deadline, trace)).await
+    Box::pin(dial(net, key, &route, rendered, deadline, trace)).await
 }
 
 async fn dial(
     net: &Net,
     key: Key,
     route: &Route<'_>,
-    rendered: &http::Request<Full<Bytes>>,
+    rendered: http::Request<Full<Bytes>>,
     deadline: Deadline,
     trace: &mut Trace,
 ) -> Result<Answer, Unreached> {
@@ -119,12 +119,12 @@ fn take(net: &Net, key: &Key, route: &Route<'_>) -> Option<Connection> {
 async fn send(
     net: &Net,
     connection: &mut Connection,
-    rendered: &http::Request<Full<Bytes>>,
+    rendered: http::Request<Full<Bytes>>,
     deadline: Deadline,
     trace: &mut Trace,
 ) -> Result<Answer, NoAnswer> {
     let body_bytes_max = net.config.response_bytes_max;
-    let answered = exchange::exchange(connection, rendered.clone(), body_bytes_max, deadline).await;
+    let answered = exchange::exchange(connection, rendered, body_bytes_max, deadline).await;
     trace.phases.first_byte_ms = answered.as_ref().ok().map(|answer| answer.first_byte_ms);
     answered
 }
