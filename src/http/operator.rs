@@ -240,9 +240,13 @@ pub(super) async fn listen(api: &Api, parts: &Parts, body: &[u8]) -> Response<Bo
     if !listener.ip().is_loopback() {
         return field_error("listener", "Only a loopback address can be listened at.");
     }
-    let events: Vec<EventName> = text("events").split(',').filter_map(EventName::parse).collect();
+    let events: Vec<EventName> =
+        text("each_event").split(',').filter_map(EventName::parse).collect();
     if events.is_empty() || events.len() > LISTEN_EVENTS_MAX {
-        return field_error("events", &format!("1 to {LISTEN_EVENTS_MAX} event names are needed."));
+        return field_error(
+            "each_event",
+            &format!("1 to {LISTEN_EVENTS_MAX} event names are needed."),
+        );
     }
     let draft = match decode::create(&fields, View::Own) {
         Ok(draft) => draft,
@@ -251,7 +255,10 @@ pub(super) async fn listen(api: &Api, parts: &Parts, body: &[u8]) -> Response<Bo
         }
     };
     if let Some(event) = events.iter().find(|event| !names::subscribable(draft.format, event)) {
-        return field_error("events", &format!("Webhooks of this version can't carry {event}."));
+        return field_error(
+            "each_event",
+            &format!("Webhooks of this version can't carry {event}."),
+        );
     }
     let mut session = Session { handle: api.handle.clone(), project: project.id, ids: Vec::new() };
     for event in events {

@@ -313,7 +313,7 @@ def main(report, seed):
         body = json.dumps({"webhook": {"target_url": receiver.url("/mallory/x"), "events": ["a"]},
                            "target_url": receiver.url("/mallory/x"), "event": "file.stored",
                            "is_active": True, "data": {}, "project": ALICE[1],
-                           "listener": "127.0.0.1:9", "events": "file.stored"}).encode()
+                           "listener": "127.0.0.1:9", "each_event": "file.stored"}).encode()
         for attack, other in attacks(rng, ids, event, body):
             judge(report, port, attack, other, canaries)
         own_lists(report, port, canaries)

@@ -79,7 +79,7 @@ async fn session(
     let request = Object::new()
         .text("project", &name)
         .text("listener", &at.to_string())
-        .text("events", &events.join(","))
+        .text("each_event", &events.join(","))
         .text("event", events.first().map_or("", String::as_str))
         .text("target_url", &format!("http://{at}/"))
         .text("version", listen.version.as_str())
