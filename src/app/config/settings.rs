@@ -232,7 +232,7 @@ static STORE: [Setting<Config>; 6] = [
     setting(
         "cache",
         size(MIB, 64 * GIB, |c, v| c.store.cache_bytes = v),
-        "32MiB",
+        "16MiB",
         "Memory that caches pages of the store.",
     ),
     secret(

@@ -36,7 +36,7 @@ use super::vault::VaultError;
 use crate::logic::batch::{Batch, Next, Op};
 
 /// Changes in memory at which a checkpoint is due, however long ago the last one was.
-pub const OVERLAY_CHANGES_MAX: usize = 60_000;
+pub const OVERLAY_CHANGES_MAX: usize = 20_000;
 /// Texts of the entries in one group, in bytes, unless a single batch is larger.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How far the journal may be over its limit before events are refused: trimming takes time.
