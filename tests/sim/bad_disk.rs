@@ -47,6 +47,8 @@ struct State {
     down: Option<Fault>,
     /// After how many more changes what happens.
     armed: Option<(u64, Fault)>,
+    /// How often redb's file was opened.
+    opened: u64,
     /// This process met an error.
     had_error: bool,
     lies: bool,
@@ -80,6 +82,7 @@ impl BadDisk {
             process: 0,
             down: None,
             armed: None,
+            opened: 0,
             had_error: false,
             lies: false,
             full: false,
@@ -152,7 +155,14 @@ impl BadDisk {
 
     /// redb's file, for the process that runs now.
     pub fn redb(&self) -> Handle {
-        Handle { disk: self.clone(), process: self.state().process, number: None }
+        let mut state = self.state();
+        state.opened += 1;
+        Handle { disk: self.clone(), process: state.process, number: None }
+    }
+
+    /// How often it was opened.
+    pub fn opened(&self) -> u64 {
+        self.state().opened
     }
 
     /// The journal's folder, for the process that runs now.

@@ -47,7 +47,8 @@ impl Mirror {
             Err(CommitError::Full) => {
                 self.marks.insert("a batch was refused for want of room");
             }
-            Err(CommitError::Broken(_)) => self.hanging = Some(Hanging::Batch(batch)),
+            // Only of the first one it is not known: later ones are not tried.
+            Err(CommitError::Broken(_)) => drop(self.hanging.get_or_insert(Hanging::Batch(batch))),
             Err(CommitError::Closed) => {}
         }
     }
@@ -57,7 +58,7 @@ impl Mirror {
         if is_done {
             self.sweep(rows_max);
         } else {
-            self.hanging = Some(Hanging::Upkeep(rows_max));
+            self.hanging.get_or_insert(Hanging::Upkeep(rows_max));
         }
     }
 

@@ -276,7 +276,10 @@ impl Writer {
 
     /// Batches of which a part does not stand in the journal: one synced commit of redb.
     fn apply_direct(&mut self, batches: &[Batch], fates: &mut Vec<Fate>) -> Result<(), WriteError> {
-        if self.is_full() {
+        // A journal over its limit refuses events alone: pending deliveries may hold it there that
+        // somebody wants to resume, or to delete.
+        let brings = batches.iter().any(brings_events);
+        if self.is_low || self.is_poisoned || (brings && self.is_over()) {
             fates.extend(batches.iter().map(|_| Fate::Full));
             return Ok(());
         }
