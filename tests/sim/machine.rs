@@ -23,6 +23,8 @@ use super::mirror::Mirror;
 
 /// Changes of the disk within which an armed fault happens.
 const FAULT_CHANGES_MAX: u64 = 60;
+/// The journal's smallest limit: one segment that a large request needs must not fill it alone.
+const JOURNAL_BYTES_MIN: u64 = 256 * 1024;
 /// Faults that one start meets at most.
 const START_FAULTS_MAX: u32 = 3;
 /// Steps of trimming after which the journal must have its size.
@@ -69,7 +71,8 @@ impl Machine {
         machine.settings.segment_bytes = 8 * 1024 << machine.draw(4);
         let segments = 6 + machine.draw(16);
         if machine.draw(3) > 0 {
-            machine.settings.journal_bytes_max = segments * machine.settings.segment_bytes;
+            let bytes = segments * machine.settings.segment_bytes;
+            machine.settings.journal_bytes_max = bytes.max(JOURNAL_BYTES_MIN);
         }
         machine.settings.overlay_changes_max = [100, 1_000, 60_000][machine.draw(3) as usize];
         machine
@@ -299,6 +302,7 @@ impl Medium for Machine {
         assert!(bytes <= bytes_max, "a journal of {bytes} bytes that nothing needs");
         let stats = store.inline.stats().expect("reads");
         assert_eq!((stats.quarantined, stats.is_full), (0, false));
+        self.lock().forget_compared();
         self.disk.end(Fault::Power);
         self.start();
     }

@@ -25,7 +25,9 @@ pub enum Hanging {
 #[derive(Default)]
 pub struct Mirror {
     memory: Memory,
+    /// Deliveries whose log was not compared since they ended, and all others.
     deliveries: BTreeSet<Seq>,
+    compared: BTreeSet<Seq>,
     pub hanging: Option<Hanging>,
     /// The journal was over its limit: logs may be gone, what is pending never.
     pub is_trimmed: bool,
@@ -67,8 +69,24 @@ impl Mirror {
         self.memory.finished(seq).expect("reads")
     }
 
+    /// Has the next comparison look at everything anew.
+    pub fn forget_compared(&mut self) {
+        self.deliveries.append(&mut self.compared);
+    }
+
     /// Compares after a start, and settles what was in doubt.
     pub fn compare(&mut self, store: &dyn Store) {
+        self.settle(store);
+        let (memory, deliveries) = (&self.memory, &mut self.deliveries);
+        let is_over = |seq: &Seq| memory.finished(*seq).expect("reads").is_some();
+        let ended: Vec<Seq> = deliveries.iter().copied().filter(is_over).collect();
+        for seq in ended {
+            deliveries.remove(&seq);
+            self.compared.insert(seq);
+        }
+    }
+
+    fn settle(&mut self, store: &dyn Store) {
         let without = self.differs(store);
         let Some(hanging) = self.hanging.take() else {
             assert_eq!(without, None, "after a start");
