@@ -348,7 +348,7 @@ impl Store for Guarded {
         let (disk, mirror) = (self.disk.clone(), Arc::clone(&self.mirror));
         let called = move |result: Result<_, CommitError>| {
             let mut mirror = mirror.lock().unwrap_or_else(PoisonError::into_inner);
-            mirror.swept(rows_max, result.is_ok());
+            mirror.swept(rows_max, &result);
             drop(mirror);
             if disk.down().is_none() {
                 done(result);

@@ -56,11 +56,13 @@ impl Mirror {
     }
 
     /// A step of upkeep was called back.
-    pub fn swept(&mut self, rows_max: usize, is_done: bool) {
-        if is_done {
-            self.sweep(rows_max);
-        } else {
-            self.hanging.get_or_insert(Hanging::Upkeep(rows_max));
+    pub fn swept<T>(&mut self, rows_max: usize, result: &Result<T, CommitError>) {
+        match result {
+            Ok(_) => self.sweep(rows_max),
+            Err(CommitError::Broken(_)) => {
+                self.hanging.get_or_insert(Hanging::Upkeep(rows_max));
+            }
+            Err(_) => {}
         }
     }
 
