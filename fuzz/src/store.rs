@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use postrider::source::native;
 use postrider::store::embedded::journal::files::Files;
 use postrider::store::embedded::journal::memory::Disk;
-use postrider::store::embedded::journal::{Journal, Position, replay};
+use postrider::store::embedded::journal::{self, Journal, Position, replay};
 use postrider::store::embedded::rewritten;
 
 use super::forms::{LIMITS, stored};
@@ -55,7 +55,8 @@ fn sound() -> &'static (Vec<u8>, Position) {
     static SOUND: OnceLock<(Vec<u8>, Position)> = OnceLock::new();
     SOUND.get_or_init(|| {
         let disk = Disk::default();
-        let mut journal = Journal::begin(Arc::new(disk.clone())).expect("memory takes it");
+        let mut journal = Journal::begin(Arc::new(disk.clone()), journal::SEGMENT_BYTES)
+            .expect("memory takes it");
         let from = journal.position();
         for group in ENTRIES {
             let bytes = group.iter().map(|entry| entry.len()).sum();

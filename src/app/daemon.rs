@@ -119,6 +119,7 @@ impl Daemon {
             cache_bytes: config.store.cache_bytes,
             journal_bytes_max: config.store.size_bytes_max as u64,
             free_bytes_min: config.store.free_bytes_min as u64,
+            ..embedded::Settings::default()
         };
         let store = Arc::new(Embedded::open(directory, vault, limits)?);
         let resolver = Arc::new(SystemResolver::new(LOOKUPS_MAX));

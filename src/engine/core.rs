@@ -583,8 +583,8 @@ impl Core {
         if let Some(error) = error {
             match reply {
                 Some(reply) => answer(reply, Err(error)),
-                // A later answer of the target says it again.
-                None if error == CommandError::Full => {}
+                // A later answer of the target says it again, if its lane goes on.
+                None if error == CommandError::Full => self.go_on(now, &change),
                 // The engine's own change was overtaken: look again at what is there now.
                 None => self.again(now, &change),
             }
@@ -647,6 +647,18 @@ impl Core {
         }
         self.set_lane(now, &shown);
         shown
+    }
+
+    /// Lanes that stopped for a change that was refused run as they did before.
+    fn go_on(&mut self, now: Now, change: &Change) {
+        for webhook in &change.puts {
+            let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+            let kept = catalog.webhook(webhook.id).cloned();
+            drop(catalog);
+            if let Some(kept) = kept {
+                self.set_lane(now, &kept);
+            }
+        }
     }
 
     fn put_project(&mut self, project: Project) -> Arc<Project> {

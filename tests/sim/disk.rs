@@ -1,11 +1,16 @@
 //! What a world keeps its data on.
 //!
-//! Owns the seam between a world and its store: how a store is opened, and what is left of it for
-//! the next process. Must never draw chance but from the world's seed.
+//! Owns the seam between a world and its store: how a store is opened, what is left of it for the
+//! next process, and when it brings a process down. Must never draw chance but from the world's
+//! seed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use postrider::store::Store;
+
+/// How long a sound disk takes.
+pub const DISK_MS: u64 = 1;
 
 /// Where data is kept.
 pub trait Medium {
@@ -14,6 +19,55 @@ pub trait Medium {
 
     /// The process is gone; opens what it left.
     fn reopen(&mut self) -> Arc<dyn Store>;
+
+    /// Whether a batch is called back before `commit` returns, if it is not held.
+    fn is_prompt(&self) -> bool {
+        false
+    }
+
+    /// Time has come to this: what the store does beside batches.
+    fn turn(&mut self, _now_ms: u64) {}
+
+    /// The store told the process that it can't write any more. False if it has no reason to.
+    fn gives_up(&mut self) -> bool {
+        false
+    }
+
+    /// Whether the process is dead.
+    fn is_down(&self) -> bool {
+        false
+    }
+
+    /// After how long the next one starts.
+    fn off_ms(&mut self) -> u64 {
+        0
+    }
+
+    /// How long the disk takes now.
+    fn disk_ms(&self) -> u64 {
+        DISK_MS
+    }
+
+    /// Whether anything may go wrong from now on.
+    fn set_faults(&mut self, _on: bool) {}
+
+    /// Whether requests may be refused or cut off.
+    fn is_bad(&self) -> bool {
+        false
+    }
+
+    /// All faults have stopped and everything has drained.
+    fn judge(&mut self) {}
+
+    /// How often the power went.
+    fn cuts(&self) -> u64 {
+        0
+    }
+
+    /// Interesting states that were reached.
+    fn marks(&self) -> BTreeSet<&'static str> {
+        BTreeSet::new()
+    }
 }
 
 /// A store that outlives its process as it is: all that was committed is there.

@@ -3,11 +3,14 @@
 //! Owns the proofs that need days to pass. Must never read a clock or open a socket: the world's
 //! time is a number, and its targets are a table.
 
+mod bad_disk;
 mod clocks;
 mod disk;
 mod intake;
 mod lanes;
+mod machine;
 mod manage;
+mod mirror;
 mod oracle;
 mod seeds;
 mod world;

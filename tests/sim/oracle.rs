@@ -90,6 +90,8 @@ impl Oracle {
         let mut settlements = 0;
         for op in &batch.ops {
             match op {
+                // Numbers rise: what was planned behind it never came to be, and its process died.
+                Op::PutEvent(event) => drop(self.planned.split_off(&event.id.seq)),
                 Op::Enqueue(row) => {
                     let acked = Acked { event: row.event, webhook: row.key.webhook, at_ms: 0 };
                     self.planned.entry(row.key.seq).or_default().push(acked);

@@ -20,6 +20,7 @@ use postrider::model::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use postrider::model::webhook::{Limits, WebhookState};
 
 use super::disk::{Kept, Medium};
+use super::machine::Machine;
 use super::memory;
 use super::world::{Behaviour, World, default_settings};
 
@@ -30,15 +31,30 @@ const SCHEDULE_MS_MIN: u64 = 12 * HOUR_MS;
 /// When all faults have stopped, everything is delivered within this time: a retry's hour and its
 /// jitter, a `Retry-After`, a clock that is slewed, and the backlog at the targets' rate.
 const DRAIN_MS_MAX: u64 = 4 * HOUR_MS;
+/// How often something is tried, a minute apart, after a fault has stopped.
+const CALM_TRIES_MAX: u32 = 10;
 /// A clock that is wrong for less than this is never believed.
 const WRONG_MS_MAX: u64 = 50 * MINUTE_MS;
 /// The wall clock may jump for good by so much in all: a frozen machine.
 const FROZEN_MS_MAX: u64 = 3 * HOUR_MS;
 
 /// What has to be reached over the seeds of a run.
-const MARKS: [&str; 17] = [
+const MARKS: [&str; 35] = [
+    "a batch was refused for want of room",
+    "a checkpoint before its time",
     "a crash with attempts under way",
+    "a process ended because its store could not write",
+    "a removed segment came back",
+    "a segment that found no room",
+    "a segment was used again",
+    "a settlement was held for want of room",
+    "a start on a full disk",
+    "a start that met an error",
+    "a start that was cut off",
+    "a sync of the journal that failed",
     "a target has all its slots in use",
+    "a write that found no room",
+    "a write to the journal was torn",
     "days offline",
     "deleted",
     "delivered",
@@ -51,22 +67,28 @@ const MARKS: [&str; 17] = [
     "slots that passed are made up for by one attempt",
     "started with a dead battery",
     "the backlog drains beside new events",
+    "redb was opened again when there was room",
     "the clock back and right again",
     "the clock back for good",
     "the clock forward and right again",
+    "the journal was trimmed",
+    "the power went while a checkpoint was under way",
+    "what was under way is gone",
+    "what was under way is there",
 ];
 
 #[test]
 fn every_world_keeps_its_promises() {
     let mut marks = BTreeSet::new();
-    let mut days = 0.0;
+    let (mut days, mut cuts) = (0.0, 0);
     let seeds = seeds();
     for seed in &seeds {
-        let ended = run(*seed, Box::new(Kept(memory())));
+        let ended = run(*seed, Box::new(Machine::new(*seed)));
         marks.extend(ended.marks);
         days += ended.ms as f64 / DAY_MS as f64;
+        cuts += ended.cuts;
     }
-    println!("{} worlds, {days:.0} simulated days", seeds.len());
+    println!("{} worlds, {days:.0} simulated days, {cuts} power cuts, 0 violations", seeds.len());
     if seeds.len() as u64 >= SEEDS_DEFAULT {
         let missing: Vec<&str> = MARKS.into_iter().filter(|mark| !marks.contains(mark)).collect();
         assert!(missing.is_empty(), "never reached: {missing:?}");
@@ -75,9 +97,24 @@ fn every_world_keeps_its_promises() {
 
 #[test]
 fn the_same_seed_twice_is_the_same_world() {
-    let trace = |seed| run(seed, Box::new(Kept(memory()))).trace;
-    assert_eq!(trace(1), trace(1));
-    assert_ne!(trace(1), trace(2));
+    let sound = |seed| run(seed, Box::new(Kept(memory()))).trace;
+    let failing = |seed| run(seed, Box::new(Machine::new(seed))).trace;
+    assert_eq!(sound(1), sound(1));
+    assert_ne!(sound(1), sound(2));
+    for seed in 1..=3 {
+        assert_eq!(failing(seed), failing(seed));
+    }
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_caught() {
+    let caught = |seed| {
+        let world = || run(seed, Box::new(Machine::lying(seed)));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(world)).is_err()
+    };
+    for seed in 1..=3 {
+        assert!(caught(seed), "seed {seed}");
+    }
 }
 
 fn seeds() -> Vec<u64> {
@@ -106,6 +143,7 @@ pub struct Ended {
     pub trace: u64,
     pub marks: BTreeSet<&'static str>,
     pub ms: u64,
+    pub cuts: u64,
 }
 
 /// Runs one world to its end.
@@ -117,8 +155,11 @@ pub fn run(seed: u64, medium: Box<dyn Medium>) -> Ended {
     }
     schedule.calm();
     schedule.judge();
-    let Schedule { world, .. } = schedule;
-    Ended { trace: world.oracle.trace(), marks: world.oracle.marks.clone(), ms: world.now_ms() }
+    let Schedule { mut world, .. } = schedule;
+    let (trace, ms) = (world.oracle.trace(), world.now_ms());
+    let mut marks = world.medium().marks();
+    marks.extend(&world.oracle.marks);
+    Ended { trace, marks, ms, cuts: world.medium().cuts() }
 }
 
 struct Schedule {
@@ -172,7 +213,13 @@ impl Schedule {
     fn create(&mut self, host: &'static str, limits: Limits) {
         self.paths += 1;
         let path = format!("{}", self.paths);
-        let id = self.world.webhook(host, &path, limits);
+        let id = loop {
+            match self.world.try_webhook(host, &path, limits) {
+                Ok(id) => break id,
+                Err(error) => self.may_fail(Err::<(), _>(error)),
+            }
+            self.world.run_for(MINUTE_MS);
+        };
         self.webhooks.insert(id, (host, path, limits));
     }
 
@@ -208,8 +255,19 @@ impl Schedule {
 
     fn publish(&mut self) {
         // Now and then more than the windows hold.
-        let events = if self.draw(80) == 0 { 600 } else { 1 + self.draw(12) };
-        self.world.publish_many(events as usize).expect("accepted");
+        let (requests, events) =
+            if self.draw(80) == 0 { (30, 20) } else { (1, 1 + self.draw(12) as usize) };
+        for _ in 0..requests {
+            let accepted = self.world.publish_many(events);
+            self.may_fail(accepted);
+        }
+    }
+
+    /// Whether it went well; on a sound medium, it must.
+    fn may_fail<T, E: std::fmt::Debug>(&mut self, result: Result<T, E>) {
+        if let Err(error) = result {
+            assert!(self.world.medium().is_bad(), "{error:?}");
+        }
     }
 
     fn change_target(&mut self) {
@@ -233,10 +291,12 @@ impl Schedule {
         let (id, project) = (self.some_webhook(), self.world.project);
         let state = self.world.show(id).expect("is there").state;
         if state == WebhookState::Active {
-            self.world.command(Command::PauseWebhook { project, id }).expect("pauses");
+            let paused = self.world.command(Command::PauseWebhook { project, id });
+            self.may_fail(paused);
             self.world.oracle.mark("paused");
         } else if matches!(state, WebhookState::Paused { .. }) {
-            self.world.command(Command::ResumeWebhook { project, id }).expect("resumes");
+            let resumed = self.world.command(Command::ResumeWebhook { project, id });
+            self.may_fail(resumed);
         }
     }
 
@@ -244,14 +304,21 @@ impl Schedule {
     fn switch(&mut self) {
         let id = self.some_webhook();
         let is_active = !self.world.show(id).expect("is there").is_active();
-        self.world.update(id, WebhookPatch { is_active: Some(is_active), ..Default::default() });
+        let patch = WebhookPatch { is_active: Some(is_active), ..Default::default() };
+        let project = self.world.project;
+        let updated = self.world.command(Command::UpdateWebhook { project, id, patch });
+        self.may_fail(updated);
         self.closed.insert(id);
     }
 
     fn delete(&mut self) {
         let (id, project) = (self.some_webhook(), self.world.project);
-        self.world.command(Command::DeleteWebhook { project, id }).expect("deletes");
+        let deleted = self.world.command(Command::DeleteWebhook { project, id });
+        self.may_fail(deleted);
         self.closed.insert(id);
+        if self.world.show(id).is_some() {
+            return;
+        }
         if let Some((host, _, limits)) = self.webhooks.remove(&id) {
             self.create(host, limits);
         }
@@ -279,6 +346,7 @@ impl Schedule {
         };
         let forward = self.draw(2) == 0;
         // While it is young it believes its wall clock: that is another case.
+        self.world.set_faults(false);
         self.world.run_for(11 * MINUTE_MS);
         let by_ms = if forward { far_ms as i64 } else { -(far_ms as i64) };
         self.world.set_wall(by_ms);
@@ -289,11 +357,12 @@ impl Schedule {
             } else {
                 self.change_target()
             }
-            let left_ms = until_ms - self.world.now_ms();
+            let left_ms = until_ms.saturating_sub(self.world.now_ms());
             let gap_ms = self.draw(10 * MINUTE_MS).min(left_ms);
             self.world.run_for(gap_ms + 1);
         }
         self.world.set_wall(-by_ms);
+        self.world.set_faults(true);
         let mark = if forward {
             "the clock forward and right again"
         } else {
@@ -325,6 +394,7 @@ impl Schedule {
     /// The machine comes up in another year and is put right soon.
     fn dead_battery(&mut self) {
         let by_ms = (DAY_MS * (1 + self.draw(10_000))) as i64;
+        self.world.set_faults(false);
         self.world.set_wall(-by_ms);
         let off_ms = self.draw(HOUR_MS);
         self.world.crash(off_ms);
@@ -333,6 +403,7 @@ impl Schedule {
         let wrong_ms = self.draw(9 * MINUTE_MS);
         self.world.run_for(wrong_ms);
         self.world.set_wall(by_ms);
+        self.world.set_faults(true);
         self.world.oracle.mark("started with a dead battery");
     }
 
@@ -351,13 +422,19 @@ impl Schedule {
 
     /// All faults stop, and everything has to drain.
     fn calm(&mut self) {
+        self.world.set_faults(false);
         for host in HOSTS {
             self.world.behave(host, Behaviour::Answer(200, 20, None));
         }
         let project = self.world.project;
         for id in self.webhooks.keys().copied().collect::<Vec<_>>() {
-            if matches!(self.world.show(id).expect("is there").state, WebhookState::Paused { .. }) {
-                self.world.command(Command::ResumeWebhook { project, id }).expect("resumes");
+            let mut tries = 0;
+            while let WebhookState::Paused { .. } = self.world.show(id).expect("is there").state {
+                let resumed = self.world.command(Command::ResumeWebhook { project, id });
+                assert!(tries < CALM_TRIES_MAX, "{resumed:?} when all is well");
+                self.may_fail(resumed);
+                self.world.run_for(MINUTE_MS);
+                tries += 1;
             }
         }
         self.world.run_for(DRAIN_MS_MAX);
@@ -378,5 +455,6 @@ impl Schedule {
             let age_ms = ended_ms.unwrap_or(acked.at_ms).saturating_sub(acked.at_ms);
             self.world.oracle.check_ending(seq, finished.ending, age_ms + self.frozen_ms);
         }
+        self.world.medium().judge();
     }
 }

@@ -33,15 +33,13 @@ use postrider::source::native::NewEvent;
 use postrider::store::Store;
 use tokio::sync::oneshot;
 
-use super::disk::{Kept, Medium};
+use super::disk::{DISK_MS, Kept, Medium};
 use super::oracle::Oracle;
 
 /// When worlds begin.
 pub const START: Wall = Wall(1_700_000_000_000);
 /// How long an attempt lasts at most.
 pub const ATTEMPT_MS_MAX: u64 = 60_000;
-/// How long the disk takes.
-const DISK_MS: u64 = 1;
 /// How often the loop turns when nothing happens. (The daemon's does each second.)
 const TICK_MS: u64 = 60_000;
 
@@ -94,6 +92,8 @@ pub struct World {
     pub project: ProjectId,
     answers: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
     asked: usize,
+    /// When the last batch is called back: they are in order, however long the disk takes.
+    answer_ms: u64,
 }
 
 /// The limits that the daemon has unless configured.
@@ -141,6 +141,7 @@ impl World {
             project: World::project_id(),
             answers: mpsc::channel(),
             asked: 0,
+            answer_ms: 0,
         };
         let project = World::project_draft("sim");
         world.command(Command::PutProject(project)).expect("a project");
@@ -179,10 +180,27 @@ impl World {
 
     /// A webhook for `file.uploaded` at `http://{host}/{path}`.
     pub fn webhook(&mut self, host: &str, path: &str, limits: Limits) -> WebhookId {
+        self.try_webhook(host, path, limits).expect("a webhook")
+    }
+
+    /// The same on a medium that may fail: one that was made before counts, too.
+    pub fn try_webhook(
+        &mut self,
+        host: &str,
+        path: &str,
+        limits: Limits,
+    ) -> Result<WebhookId, CommandError> {
         let draft = draft(host, path, limits);
+        if self.medium.is_bad() {
+            let loaded = self.store.load().expect("reads");
+            let same = |webhook: &&Webhook| webhook.target_url == draft.target_url;
+            if let Some(webhook) = loaded.webhooks.iter().find(same) {
+                return Ok(webhook.id);
+            }
+        }
         let command = Command::CreateWebhook { project: self.project, draft, listener: None };
-        match self.command(command) {
-            Ok(Answer::Webhook(webhook)) => webhook.id,
+        match self.command(command)? {
+            Answer::Webhook(webhook) => Ok(webhook.id),
             other => panic!("no webhook: {other:?}"),
         }
     }
@@ -248,7 +266,10 @@ impl World {
         loop {
             match answer.try_recv() {
                 Ok(result) => return result,
-                Err(oneshot::error::TryRecvError::Closed) => panic!("nobody answered"),
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    assert!(self.medium.is_bad(), "nobody answered");
+                    return Err(CommandError::Draining);
+                }
                 Err(oneshot::error::TryRecvError::Empty) => assert!(self.step(u64::MAX), "stuck"),
             }
         }
@@ -281,7 +302,10 @@ impl World {
                     }
                     return result;
                 }
-                Err(oneshot::error::TryRecvError::Closed) => panic!("nobody answered"),
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    assert!(self.medium.is_bad(), "nobody answered");
+                    return Err(SubmitError::Draining);
+                }
                 Err(oneshot::error::TryRecvError::Empty) => assert!(self.step(u64::MAX), "stuck"),
             }
         }
@@ -293,7 +317,8 @@ impl World {
         while self.now_ms < until_ms {
             let tick_ms = (self.now_ms + TICK_MS).min(until_ms);
             while self.step(tick_ms) {}
-            self.now_ms = tick_ms;
+            // A restart takes its time.
+            self.now_ms = self.now_ms.max(tick_ms);
             self.tell(Message::Time);
         }
     }
@@ -307,6 +332,16 @@ impl World {
     pub fn sleep(&mut self, ms: u64) {
         self.now_ms += ms;
         self.tell(Message::Time);
+    }
+
+    /// Whether things may go wrong on its medium.
+    pub fn set_faults(&mut self, on: bool) {
+        self.medium.set_faults(on);
+    }
+
+    /// What it keeps its data on.
+    pub fn medium(&mut self) -> &mut dyn Medium {
+        &mut *self.medium
     }
 
     /// Figures about the queue.
@@ -338,6 +373,8 @@ impl World {
     /// The process is killed: what is under way is lost. A new one starts after `off_ms`.
     pub fn crash(&mut self, off_ms: u64) {
         self.happening.clear();
+        while self.answers.1.try_recv().is_ok() {}
+        self.asked = 0;
         self.oracle.crashed();
         self.now_ms += off_ms;
         self.seed += 1;
@@ -410,12 +447,39 @@ impl World {
 
     fn tell(&mut self, message: Message) {
         self.turns += 1;
-        self.core.apply(self.now(), message);
-        self.core.flush();
-        while let Some(effect) = self.core.poll() {
+        self.medium.turn(self.now_ms);
+        if !self.medium.is_down() {
+            self.core.apply(self.now(), message);
+            self.core.flush();
+        }
+        while !self.medium.is_down()
+            && let Some(effect) = self.core.poll()
+        {
             self.perform(effect);
         }
-        assert!(self.core.broken().is_none(), "the store failed");
+        self.answered();
+        if let Some(why) = self.core.broken() {
+            assert!(self.medium.is_down() || self.medium.gives_up(), "the store failed: {why}");
+        }
+        if self.medium.is_down() {
+            let off_ms = self.medium.off_ms();
+            self.crash(off_ms);
+        }
+    }
+
+    /// What the store called back comes when the disk is done.
+    fn answered(&mut self) {
+        if self.medium.is_prompt() {
+            while let Ok(message) = self.answers.1.try_recv() {
+                self.answer_ms = self.answer_ms.max(self.now_ms + self.medium.disk_ms());
+                self.later(self.answer_ms - self.now_ms, message);
+            }
+            return;
+        }
+        for _ in 0..std::mem::take(&mut self.asked) {
+            let message = self.answers.1.recv().expect("every batch is called back");
+            self.later(DISK_MS, message);
+        }
     }
 
     fn later(&mut self, in_ms: u64, message: Message) {
@@ -427,7 +491,9 @@ impl World {
         match effect {
             Effect::Commit { ticket, mut batch } => {
                 // A batch that may wait would wait in real time.
-                batch.durability = Durability::Now;
+                if !self.medium.is_prompt() {
+                    batch.durability = Durability::Now;
+                }
                 self.oracle.committing(&batch, self.now_ms);
                 let answers = self.answers.0.clone();
                 self.asked += 1;
@@ -459,10 +525,7 @@ impl World {
             }
             Effect::Start(job) => self.start(*job),
         }
-        for _ in 0..std::mem::take(&mut self.asked) {
-            let message = self.answers.1.recv().expect("every batch is called back");
-            self.later(DISK_MS, message);
-        }
+        self.answered();
     }
 
     fn start(&mut self, job: postrider::engine::core::Job) {

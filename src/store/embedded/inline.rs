@@ -15,7 +15,7 @@ use super::upkeep::Rotten;
 use super::vault::Vault;
 use super::writer::{Fate, WriteError, Writer};
 use super::{OpenError, Settings, check_format, open_backend, prepare_error};
-use crate::logic::batch::{Batch, IdempotencyRecord};
+use crate::logic::batch::{Batch, Durability, IdempotencyRecord};
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{Finished, Queue, QueueKey};
 use crate::model::event::Event;
@@ -33,6 +33,8 @@ pub struct Inline {
 struct State {
     writer: Option<Writer>,
     broken: Option<Arc<str>>,
+    /// Settlements that a full disk has no room for.
+    held: Vec<(Batch, Done)>,
 }
 
 impl Inline {
@@ -53,7 +55,7 @@ impl Inline {
         let flusher = Flusher::Here(None);
         let writer = Writer::recover(Arc::clone(&shared), settings.limits(), flusher)
             .map_err(prepare_error)?;
-        let state = Mutex::new(State { writer: Some(writer), broken: None });
+        let state = Mutex::new(State { writer: Some(writer), broken: None, held: Vec::new() });
         Ok(Inline { shared, state, written })
     }
 
@@ -73,12 +75,33 @@ impl Inline {
         })
     }
 
-    /// Looks for room on the disk, and trims one step if the journal is too large.
+    /// Looks for room on the disk, tries what is held for want of it, and trims one step if the
+    /// journal is too large.
     pub fn look(&self) -> Result<(), CommitError> {
-        self.lock().write(|writer| {
-            writer.look_for_room()?;
-            if writer.can_trim() { writer.trim() } else { Ok(()) }
-        })
+        self.lock().write(Writer::look_for_room)?;
+        let held = std::mem::take(&mut self.lock().held);
+        held.into_iter().for_each(|(batch, done)| self.commit(batch, done));
+        self.lock().write(|writer| if writer.can_trim() { writer.trim() } else { Ok(()) })
+    }
+
+    /// Settlements that wait for room.
+    pub fn held(&self) -> usize {
+        self.lock().held.len()
+    }
+
+    /// Changes that no checkpoint has taken up yet.
+    pub fn changes(&self) -> usize {
+        self.shared.layers().active.changes()
+    }
+
+    /// Whether a checkpoint was begun and is not on disk.
+    pub fn is_frozen(&self) -> bool {
+        self.shared.layers().frozen.is_some()
+    }
+
+    /// Whether a checkpoint is due at once.
+    pub fn is_heavy(&self) -> bool {
+        self.lock().writer.as_ref().is_some_and(Writer::is_heavy)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,6 +139,11 @@ impl State {
 impl Store for Inline {
     fn commit(&self, batch: Batch, done: Done) {
         let fates = self.lock().write(|writer| writer.apply(std::slice::from_ref(&batch)));
+        let is_full = fates.as_ref().is_ok_and(|fates| fates.first() == Some(&Fate::Full));
+        if is_full && batch.durability == Durability::Soon {
+            self.lock().held.push((batch, done));
+            return;
+        }
         done(fates.and_then(|fates| match fates.first() {
             Some(Fate::Refused(i)) => Err(CommitError::Refused(*i)),
             Some(Fate::Full) => Err(CommitError::Full),

@@ -73,6 +73,10 @@ pub struct Settings {
     pub journal_bytes_max: u64,
     /// With less room on the disk, events are refused.
     pub free_bytes_min: u64,
+    /// The size of the journal's segments.
+    pub segment_bytes: u64,
+    /// Changes in memory at which a checkpoint is due, however long ago the last one was.
+    pub overlay_changes_max: usize,
 }
 
 impl Default for Settings {
@@ -81,6 +85,8 @@ impl Default for Settings {
             cache_bytes: 16 * 1024 * 1024,
             journal_bytes_max: 2 * 1024 * 1024 * 1024,
             free_bytes_min: 256 * 1024 * 1024,
+            segment_bytes: journal::SEGMENT_BYTES,
+            overlay_changes_max: writer::OVERLAY_CHANGES_MAX,
         }
     }
 }
@@ -229,7 +235,12 @@ impl Embedded {
 
 impl Settings {
     fn limits(&self) -> Limits {
-        Limits { journal_bytes_max: self.journal_bytes_max, free_bytes_min: self.free_bytes_min }
+        Limits {
+            journal_bytes_max: self.journal_bytes_max,
+            free_bytes_min: self.free_bytes_min,
+            segment_bytes: self.segment_bytes,
+            overlay_changes_max: self.overlay_changes_max,
+        }
     }
 }
 

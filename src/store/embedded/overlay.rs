@@ -141,7 +141,8 @@ impl Overlay {
                 let Some(before) = settled else { return };
                 self.take(*queue, queue_row(*key));
                 if let Some(attempt) = attempt {
-                    self.touch(place, attempt.started);
+                    // It is kept as long as its delivery, even if the clock was wrong that day.
+                    self.touch(place, attempt.started.max(key.seq.wall()));
                 }
                 let attempt = attempt.as_ref().map(|_| place).or(before.attempt);
                 match next {

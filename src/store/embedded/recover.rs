@@ -18,7 +18,7 @@ use super::shared::Shared;
 use super::tables;
 use super::upkeep::Cursor;
 use super::vault::Vault;
-use super::writer::{Limits, OVERLAY_CHANGES_MAX, WriteError, Writer};
+use super::writer::{Limits, WriteError, Writer};
 use crate::model::time::Wall;
 
 impl Writer {
@@ -43,7 +43,7 @@ impl Writer {
         let rotten = journal::replay::<WriteError>(&*files, position, &mut |entry| {
             replay_entry(&shared, &entry)?;
             if let Some(at) = entry.group_end
-                && shared.layers().active.changes() >= OVERLAY_CHANGES_MAX
+                && shared.layers().active.changes() >= limits.overlay_changes_max
             {
                 let overlay = std::mem::take(&mut shared.layers_mut().active);
                 flush_now(&shared, &overlay, at)?;
@@ -52,7 +52,7 @@ impl Writer {
         })?;
         report_rot(&shared, &rotten)?;
         let mut writer = Writer {
-            journal: Journal::begin(files)?,
+            journal: Journal::begin(files, limits.segment_bytes)?,
             shared,
             limits,
             frozen_at: Position::default(),

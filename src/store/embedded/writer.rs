@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use super::entry;
 use super::flush::{Checkpoint, Flushed, Flusher};
-use super::journal::{self, Journal, Place, Position};
+use super::journal::{Journal, Place, Position};
 use super::lookup::Lookup;
 use super::overlay::{Overlay, Row};
 use super::recover::{begin, length};
@@ -35,12 +35,12 @@ use super::upkeep::{Cursor, Rotten, set_aside};
 use super::vault::VaultError;
 use crate::logic::batch::{Batch, Next, Op};
 
-/// Changes in memory at which a checkpoint is due, however long ago the last one was.
+/// Changes in memory at which a checkpoint is due, unless a simulation wants fewer.
 pub const OVERLAY_CHANGES_MAX: usize = 20_000;
 /// Texts of the entries in one group, in bytes, unless a single batch is larger.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How far the journal may be over its limit before events are refused: trimming takes time.
-const OVER_BYTES_MAX: u64 = 2 * journal::SEGMENT_BYTES;
+const OVER_SEGMENTS_MAX: u64 = 2;
 
 /// Why a write failed; nothing of it counts.
 #[derive(Debug, Error)]
@@ -98,13 +98,17 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
-/// Limits of the disk.
+/// Limits of the disk and of memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The journal is trimmed to this.
     pub journal_bytes_max: u64,
     /// With less room on the disk, events are refused.
     pub free_bytes_min: u64,
+    /// The size of the journal's segments.
+    pub segment_bytes: u64,
+    /// Changes in memory at which a checkpoint is due.
+    pub overlay_changes_max: usize,
 }
 
 /// Applies batches.
@@ -146,7 +150,7 @@ impl Writer {
 
     /// Whether so much waits in memory that a checkpoint is due at once.
     pub fn is_heavy(&self) -> bool {
-        self.shared.layers().active.changes() >= OVERLAY_CHANGES_MAX
+        self.shared.layers().active.changes() >= self.limits.overlay_changes_max
     }
 
     /// Whether events are refused for want of room.
@@ -155,7 +159,10 @@ impl Writer {
     }
 
     fn is_over(&self) -> bool {
-        let over = self.limits.journal_bytes_max.saturating_add(OVER_BYTES_MAX);
+        let over = self
+            .limits
+            .journal_bytes_max
+            .saturating_add(OVER_SEGMENTS_MAX * self.limits.segment_bytes);
         self.journal.bytes() > over || (self.is_untrimmable && self.wants_trim())
     }
 
@@ -269,7 +276,10 @@ impl Writer {
 
     /// Batches of which a part does not stand in the journal: one synced commit of redb.
     fn apply_direct(&mut self, batches: &[Batch], fates: &mut Vec<Fate>) -> Result<(), WriteError> {
-        if self.is_full() {
+        // A journal over its limit refuses events alone: pending deliveries may hold it there that
+        // somebody wants to resume, or to delete.
+        let brings = batches.iter().any(brings_events);
+        if self.is_low || self.is_poisoned || (brings && self.is_over()) {
             fates.extend(batches.iter().map(|_| Fate::Full));
             return Ok(());
         }

@@ -58,9 +58,10 @@ use self::files::{Files, SegmentFile};
 
 pub use self::read::{Entry, Rot, place_bytes, replay};
 
-/// The size of segments, in bytes.
+/// The size of segments in bytes, unless a simulation wants smaller ones.
 pub const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
-/// The size of the first segment after a start: an empty store is ready at once, and small.
+/// The size of the first segment after a start, unless others are smaller: an empty store is ready
+/// at once, and small.
 pub const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
 
 const MAGIC: &[u8; 8] = b"postride";
@@ -95,6 +96,7 @@ pub struct Place {
 /// An open journal.
 pub struct Journal {
     files: Arc<dyn Files>,
+    segment_bytes: u64,
     current: Box<dyn SegmentFile>,
     at: Position,
     current_bytes: u64,
@@ -118,6 +120,7 @@ pub struct Spare {
 pub struct SpareOrder {
     files: Arc<dyn Files>,
     number: u64,
+    bytes: u64,
     from: Option<u64>,
 }
 
@@ -131,16 +134,18 @@ struct Group {
 }
 
 impl Journal {
-    /// Begins a fresh segment, after whatever is there.
-    pub fn begin(files: Arc<dyn Files>) -> io::Result<Journal> {
+    /// Begins a fresh segment, after whatever is there; later ones have `segment_bytes`.
+    pub fn begin(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<Journal> {
         let older = files.list()?;
         let number = older.last().map_or(1, |(last, _)| last + 1);
-        let current = make(&*files, number, FIRST_SEGMENT_BYTES)?;
+        let current_bytes = FIRST_SEGMENT_BYTES.min(segment_bytes);
+        let current = make(&*files, number, current_bytes)?;
         Ok(Journal {
             files,
+            segment_bytes,
             current,
             at: Position { number, offset: first_group() },
-            current_bytes: FIRST_SEGMENT_BYTES,
+            current_bytes,
             spare: None,
             next_number: number + 1,
             older,
@@ -160,7 +165,8 @@ impl Journal {
     pub fn bytes(&self) -> u64 {
         let older: u64 = self.older.iter().map(|(_, bytes)| bytes).sum();
         let rest = [self.spare.is_some(), self.unneeded.is_some()];
-        older + self.current_bytes + SEGMENT_BYTES * rest.iter().filter(|is| **is).count() as u64
+        let rest = rest.iter().filter(|is| **is).count() as u64;
+        older + self.current_bytes + self.segment_bytes * rest
     }
 
     /// The segments before the current one, in order.
@@ -256,7 +262,7 @@ impl Journal {
             return Ok(());
         };
         let (_, bytes) = self.older.remove(at);
-        if self.unneeded.is_none() && bytes == SEGMENT_BYTES {
+        if self.unneeded.is_none() && bytes == self.segment_bytes {
             self.unneeded = Some(number);
             return Ok(());
         }
@@ -266,14 +272,15 @@ impl Journal {
     fn order(&mut self) -> SpareOrder {
         let number = self.next_number;
         self.next_number += 1;
-        SpareOrder { files: Arc::clone(&self.files), number, from: self.unneeded.take() }
+        let bytes = self.segment_bytes;
+        SpareOrder { files: Arc::clone(&self.files), number, bytes, from: self.unneeded.take() }
     }
 
     fn switch(&mut self, bytes: u64) -> io::Result<()> {
-        let wanted = SEGMENT_BYTES.max(first_group() + bytes);
+        let wanted = self.segment_bytes.max(first_group() + bytes);
         let (spare, size) = match self.spare.take() {
-            Some(spare) if wanted == SEGMENT_BYTES => (spare, SEGMENT_BYTES),
-            None if wanted == SEGMENT_BYTES => (self.order().make()?, SEGMENT_BYTES),
+            Some(spare) if wanted == self.segment_bytes => (spare, wanted),
+            None if wanted == self.segment_bytes => (self.order().make()?, wanted),
             other => {
                 // The spare's number would be lower than that of a segment in use.
                 if let Some(Spare { number, .. }) = other {
@@ -296,9 +303,9 @@ impl Journal {
 impl SpareOrder {
     /// Makes the spare.
     pub fn make(self) -> io::Result<Spare> {
-        let SpareOrder { files, number, from } = self;
+        let SpareOrder { files, number, bytes, from } = self;
         let Some(from) = from else {
-            let file = make(&*files, number, SEGMENT_BYTES)?;
+            let file = make(&*files, number, bytes)?;
             return Ok(Spare { number, file });
         };
         files.rename(from, number)?;

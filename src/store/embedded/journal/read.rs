@@ -40,6 +40,11 @@ pub struct Rot {
 
 /// Reads what lies at or behind `from`, in order. Entries go to `sink`; what is rotten is
 /// returned.
+///
+/// A process that was killed between a write and its sync leaves a last group that is read, and
+/// would be gone after a power cut. So that nothing comes to point there before it is durable, the
+/// last group of each segment is written anew and synced: after a sync that failed, the system may
+/// hold it for clean.
 pub fn replay<E: From<io::Error>>(
     files: &dyn Files,
     from: Position,
@@ -108,6 +113,9 @@ impl Segment<'_> {
         }
         // How far it had been synced, as its own groups say.
         let groups = self.groups(start)?;
+        if let Some(last) = groups.last() {
+            self.make_durable(last)?;
+        }
         let synced = groups.iter().map(|group| group.synced).max().unwrap_or(0);
         let mut at = start;
         for group in &groups {
@@ -118,6 +126,13 @@ impl Segment<'_> {
             at = group.end();
         }
         Ok(())
+    }
+
+    fn make_durable(&self, group: &Group) -> io::Result<()> {
+        let mut bytes = vec![0; GROUP_HEAD_BYTES + group.body_bytes as usize];
+        let read = self.file.read_at(group.offset, &mut bytes)?;
+        self.file.write_at(group.offset, &bytes[..read])?;
+        self.file.sync()
     }
 
     /// All groups from `start` on. Behind a group that does not check, only those count that were

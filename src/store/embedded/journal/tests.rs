@@ -32,7 +32,7 @@ fn read(disk: &Disk, from: Position) -> (Vec<Vec<u8>>, Vec<Rot>) {
 }
 
 fn begin(disk: &Disk) -> Journal {
-    Journal::begin(Arc::new(disk.clone())).expect("begins")
+    Journal::begin(Arc::new(disk.clone()), SEGMENT_BYTES).expect("begins")
 }
 
 fn entries(seed: u64, count: usize, bytes: usize) -> Vec<Vec<u8>> {
