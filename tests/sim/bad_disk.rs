@@ -269,7 +269,7 @@ impl State {
         self.cuts += 1;
         let seed = self.draw();
         for (number, file) in std::mem::take(&mut self.removed) {
-            if mix(seed ^ number) % 2 == 0 {
+            if mix(seed ^ number).is_multiple_of(2) {
                 self.segments.entry(number).or_insert(file);
                 self.marks.insert("a removed segment came back");
             }
@@ -312,7 +312,7 @@ impl File {
         let keeps = |at: usize| match mood {
             0 => false,
             1 => true,
-            _ => mix(seed ^ (at / SECTOR_BYTES) as u64) % 2 == 0,
+            _ => mix(seed ^ (at / SECTOR_BYTES) as u64).is_multiple_of(2),
         };
         for change in std::mem::take(&mut self.unsynced) {
             let (at, bytes) = match change {
@@ -474,7 +474,7 @@ impl Files for Folder {
         let is_done = match ended {
             Ok(()) => true,
             Err(None) => false,
-            Err(Some(_)) => state.draw() % 2 == 0,
+            Err(Some(_)) => state.draw().is_multiple_of(2),
         };
         if is_done {
             let file = state.segments.remove(&from).ok_or(io::ErrorKind::NotFound)?;

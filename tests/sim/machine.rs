@@ -68,7 +68,7 @@ impl Machine {
             disk_ms: DISK_MS,
             marks: BTreeSet::new(),
         };
-        machine.settings.segment_bytes = 8 * 1024 << machine.draw(4);
+        machine.settings.segment_bytes = (8 * 1024) << machine.draw(4);
         let segments = 6 + machine.draw(16);
         if machine.draw(3) > 0 {
             let bytes = segments * machine.settings.segment_bytes;
