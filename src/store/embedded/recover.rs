@@ -16,6 +16,7 @@ use super::record::{self, Kind};
 use super::session::{POSITION, Session, meta_u64, put_meta_u64};
 use super::shared::Shared;
 use super::tables;
+use super::trim::Pass;
 use super::upkeep::Cursor;
 use super::vault::Vault;
 use super::writer::{Limits, WriteError, Writer};
@@ -62,6 +63,7 @@ impl Writer {
             is_low: false,
             is_untrimmable: false,
             cursor: Cursor::default(),
+            pass: Pass::default(),
         };
         writer.direct(|_, session| session.reseal())?;
         // What never got anything.

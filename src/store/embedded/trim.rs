@@ -26,6 +26,16 @@ const COPY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Rows that one step of trimming removes.
 const TRIM_ROWS_MAX: usize = 5_000;
 
+/// A pass over the journal's segments, from the oldest on, in steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pass {
+    /// The segment that is looked at.
+    number: u64,
+    cursor: Cursor,
+    /// Something could go.
+    freed: bool,
+}
+
 impl Writer {
     /// One step of upkeep; see the seam's contract.
     pub fn upkeep(&mut self, keep_since: Wall, rows_max: usize) -> Result<Upkeep, WriteError> {
@@ -60,29 +70,35 @@ impl Writer {
         let older: Vec<u64> = self.journal.older().collect();
         let mut copies = Vec::new();
         let mut horizon = Wall(0);
-        let mut did = false;
-        let mut cursor = Cursor::default();
-        self.direct(|_, session| {
-            for number in older {
+        let mut pass = self.pass;
+        let ended = self.direct(|_, session| {
+            let from = pass.number;
+            for number in older.into_iter().filter(|number| *number >= from) {
                 let segment = session.segment(number)?;
                 horizon = segment.until.plus(1);
-                if segment.events > 0 {
-                    let pruned = session.prune(horizon, TRIM_ROWS_MAX, &mut cursor)?;
-                    did |= pruned.rows > 0 || !pruned.complete;
-                } else {
-                    did = true;
+                pass.number = number;
+                if segment.events == 0 {
+                    pass.freed = true;
+                    return Ok(false);
                 }
-                if !did && segment.events * 2 <= segment.events_once {
+                let pruned = session.prune(horizon, TRIM_ROWS_MAX, &mut pass.cursor)?;
+                pass.freed |= pruned.rows > 0;
+                if pruned.rows > 0 || !pruned.complete {
+                    return Ok(false);
+                }
+                if segment.events * 2 <= segment.events_once {
                     copies = session.events_in(number, segment.until, COPY_EVENTS_MAX)?;
-                    did = !copies.is_empty();
-                }
-                if did {
-                    return Ok(());
+                    if !copies.is_empty() {
+                        pass.freed = true;
+                        return Ok(false);
+                    }
                 }
             }
-            Ok(())
+            Ok(true)
         })?;
-        self.is_untrimmable = !did;
+        // A pass that freed something may have made room for another.
+        self.is_untrimmable = ended && !pass.freed;
+        self.pass = if ended { Pass::default() } else { pass };
         self.copy_forward(&copies)?;
         self.release_old(horizon)?;
         self.recount()

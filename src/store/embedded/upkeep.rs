@@ -155,9 +155,9 @@ impl Session<'_> {
                 found.push((seq, place.ok()));
             }
         }
+        // What lies before the place where it began was looked at in the steps before.
         *cursor = Cursor::default();
-        // What lies before the place where it began was looked at in the steps before, or will be.
-        Ok((found, from == 0))
+        Ok((found, true))
     }
 
     fn prune_idempotency(

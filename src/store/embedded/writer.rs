@@ -31,6 +31,7 @@ use super::recover::{begin, length};
 use super::session::Session;
 use super::shared::{Layers, Shared};
 use super::tables;
+use super::trim::Pass;
 use super::upkeep::{Cursor, Rotten, set_aside};
 use super::vault::VaultError;
 use crate::logic::batch::{Batch, Next, Op};
@@ -128,6 +129,7 @@ pub struct Writer {
     /// Nothing more can be trimmed.
     pub(super) is_untrimmable: bool,
     pub(super) cursor: Cursor,
+    pub(super) pass: Pass,
 }
 
 /// A batch's fate.
