@@ -87,7 +87,10 @@ fn defaults() {
         (config.server.idle_timeout_ms, config.server.auth_failures_per_minute),
         (60_000, 60)
     );
-    assert_eq!((config.store.cache_bytes, config.store.retention_ms), (32 << 20, 604_800_000));
+    assert_eq!(
+        (config.store.cache_bytes, config.store.retention_ms),
+        (16 * 1024 * 1024, 604_800_000)
+    );
     let delivery = &config.delivery;
     assert_eq!((delivery.target_rate_per_second, delivery.target_burst), (500, 1_000));
     assert_eq!((delivery.target_in_flight, delivery.in_flight), (32, 1_024));
