@@ -14,6 +14,8 @@ use super::*;
 struct Tight {
     file: Backend,
     full: Arc<AtomicBool>,
+    /// What is not cached can't be read after redb failed.
+    unreadable: Arc<AtomicBool>,
 }
 
 impl redb::StorageBackend for Tight {
@@ -22,6 +24,9 @@ impl redb::StorageBackend for Tight {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        if self.unreadable.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
         self.file.read(offset, out)
     }
 
@@ -56,7 +61,8 @@ impl Room {
     fn new(settings: Settings) -> Room {
         let redb_full = Arc::new(AtomicBool::new(false));
         let file = Backend(Arc::new(redb::backends::InMemoryBackend::new()));
-        let tight = Tight { file, full: Arc::clone(&redb_full) };
+        let unreadable = Arc::default();
+        let tight = Tight { file, full: Arc::clone(&redb_full), unreadable };
         let disk = Disk::default();
         let store = open(&tight, &disk, settings);
         Room { store, disk, redb_full, tight, settings, next: 0 }
@@ -188,6 +194,43 @@ fn a_redb_without_room_is_opened_again_and_nothing_is_lost() {
         room.store.checkpoint().expect("writes");
         assert_eq!(room.pending(), want);
     }
+}
+
+/// The outcome of an attempt whose row stands in redb alone waits for redb, and so does all that is
+/// settled with it: no part is written, and none is lost.
+#[test]
+fn settlements_wait_for_a_redb_that_can_t_be_read() {
+    // Without a cache, redb reads what it is asked for.
+    let mut room = Room::new(Settings { cache_bytes: 0, ..settings() });
+    let in_redb = room.publish(100).expect("has room");
+    let event = room.publish(100).expect("has room");
+    // After a start redb has the rows, and has read none of them yet.
+    room.store.checkpoint().expect("writes");
+    room = room.reopen();
+    let in_memory = room.publish(100).expect("has room");
+    room.redb_full.store(true, Ordering::Relaxed);
+    room.tight.unreadable.store(true, Ordering::Relaxed);
+    room.store.checkpoint().expect("a full disk is no failure");
+    let settle = |row: Pending| {
+        let next = Next::Finished(row.finished(Ending::Delivered, row.key.due));
+        Op::Settle { queue: row.queue(), key: row.key, next, attempt: None }
+    };
+    let ops = vec![settle(in_memory), settle(in_redb)];
+    let (sender, told) = mpsc::channel();
+    let batch = Batch { expect: Vec::new(), ops, durability: Durability::Soon };
+    room.store.commit(batch, Box::new(move |result| sender.send(result).expect("the test waits")));
+    let early = told.try_recv();
+    assert!(early.is_err(), "neither done nor refused: {early:?}");
+    room.redb_full.store(false, Ordering::Relaxed);
+    room.tight.unreadable.store(false, Ordering::Relaxed);
+    room.store.look().expect("looks");
+    told.try_recv().expect("is told now").expect("is written");
+    assert_eq!(room.pending(), [event.key.seq]);
+    for row in [in_memory, in_redb] {
+        assert!(room.store.finished(row.key.seq).expect("reads").is_some());
+    }
+    room = room.reopen();
+    assert_eq!(room.pending(), [event.key.seq]);
 }
 
 /// The limit is a few segments here, so that a test can fill it.

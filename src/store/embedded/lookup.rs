@@ -1,25 +1,32 @@
 //! What the writer has to know before it writes: the row that a settlement takes away, and whether
 //! preconditions hold.
 //!
-//! Owns the look-ups of a group, through all layers. Must never change anything.
+//! Owns the look-ups of a group, through all layers. Must never change anything. What a batch needs
+//! of redb is read before the first of its effects: a redb that can't be read then refuses the batch
+//! whole, and nothing can fail halfway.
+
+use std::collections::BTreeMap;
 
 use super::overlay::{Overlay, Row};
 use super::session::{is_free, webhook_holds};
-use super::shared::{Layers, Shared, open_queue, row};
-use super::tables::{self, queue_row};
+use super::shared::{Layers, Shared, decode_row, open_queue};
+use super::tables::{self, QueueRow, queue_row};
 use super::writer::WriteError;
 use crate::logic::batch::{Expect, Op};
+use crate::model::delivery::Queue;
 
 /// Looks things up for the writer, with one view of redb for a whole group.
 pub struct Lookup<'a> {
     shared: &'a Shared,
     view: Option<redb::ReadTransaction>,
+    /// Rows of redb that a batch takes away.
+    rows: BTreeMap<(Queue, QueueRow), Option<Row>>,
 }
 
 impl<'a> Lookup<'a> {
     /// Looks nothing up yet.
     pub fn new(shared: &'a Shared) -> Lookup<'a> {
-        Lookup { shared, view: None }
+        Lookup { shared, view: None, rows: BTreeMap::new() }
     }
 
     fn view(&mut self) -> Result<&redb::ReadTransaction, redb::Error> {
@@ -30,20 +37,33 @@ impl<'a> Lookup<'a> {
         self.view.as_ref().ok_or(redb::Error::DatabaseClosed)
     }
 
-    /// The row that a settlement takes away. A damaged one is none: a reader sets it aside.
-    pub fn settled(
-        &mut self,
-        layers: &Layers,
-        part: Option<&Overlay>,
-        op: &Op,
-    ) -> Result<Option<Row>, WriteError> {
-        let Op::Settle { queue, key, .. } = op else { return Ok(None) };
-        let key = queue_row(*key);
-        if let Some(slot) = part.and_then(|part| part.slot(*queue, key)) {
-            return Ok(slot.row());
+    /// Reads what these writes need of redb.
+    pub fn prepare(&mut self, layers: &Layers, ops: &[Op]) -> Result<(), WriteError> {
+        for op in ops {
+            let Op::Settle { queue, key, .. } = op else { continue };
+            let key = queue_row(*key);
+            let is_held = layers.overlays().any(|overlay| overlay.slot(*queue, key).is_some());
+            if is_held || self.rows.contains_key(&(*queue, key)) {
+                continue;
+            }
+            let table = open_queue(self.view()?, *queue)?;
+            // A damaged row is none: a reader sets it aside.
+            let row = table.get(key)?.and_then(|record| decode_row(key, record.value()).ok());
+            self.rows.insert((*queue, key), row);
         }
-        let found = row(layers, || open_queue(self.view()?, *queue), *queue, key)?;
-        Ok(found.and_then(Result::ok))
+        Ok(())
+    }
+
+    /// The row that a settlement takes away, once it was prepared. `part` are the effects of its
+    /// batch so far, where those are not in the layers.
+    pub fn settled(&self, layers: &Layers, part: Option<&Overlay>, op: &Op) -> Option<Row> {
+        let Op::Settle { queue, key, .. } = op else { return None };
+        let key = queue_row(*key);
+        let held = part.into_iter().chain(layers.overlays());
+        match held.filter_map(|overlay| overlay.slot(*queue, key)).next() {
+            Some(slot) => slot.row(),
+            None => self.rows.get(&(*queue, key)).copied().flatten(),
+        }
     }
 
     /// Whether a precondition holds.

@@ -95,6 +95,7 @@ fn replay_entry(shared: &Shared, read: &journal::Entry) -> Result<(), WriteError
     let mut layers = shared.layers_mut();
     let mut lookup = Lookup::new(shared);
     for entry::Read { op, body, previous } in entry::decode(&read.text)? {
+        lookup.prepare(&layers, std::slice::from_ref(&op))?;
         let bytes = &read.text[body.clone()];
         let place = Place {
             number: read.at.number,
@@ -102,7 +103,7 @@ fn replay_entry(shared: &Shared, read: &journal::Entry) -> Result<(), WriteError
             length: bytes.len() as u32,
             crc: crc32c::crc32c(bytes),
         };
-        let settled = lookup.settled(&layers, None, &op)?;
+        let settled = lookup.settled(&layers, None, &op);
         // What the entry says of the attempt before is what was known when it was written.
         let settled = settled.map(|row| Row { attempt: previous.or(row.attempt), ..row });
         layers.apply(&op, place, settled);

@@ -135,7 +135,7 @@ impl Writer {
         }
         drop(layers);
         self.journal.end_entry();
-        Ok(self.journal.commit()?)
+        self.write_group()
     }
 
     /// Lets segments go that nothing points into and that are older than what is kept.

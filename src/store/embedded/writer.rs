@@ -55,6 +55,9 @@ pub enum WriteError {
     /// The journal could not be written or read.
     #[error("the journal: {0}")]
     Journal(#[from] io::Error),
+    /// A group could not be written to room that it has, after its effects were taken up.
+    #[error("the journal can't be written: {0}")]
+    Unwritten(#[source] io::Error),
     /// The journal holds what this version can't read.
     #[error(transparent)]
     Entry(#[from] entry::Unreadable),
@@ -237,11 +240,20 @@ impl Writer {
             fates.push(if refuses && brings_events(batch) {
                 Fate::Full
             } else {
-                self.apply_one(batch, &mut layers, &mut lookup)?
+                match self.apply_one(batch, &mut layers, &mut lookup) {
+                    // redb can't be read for want of room: this one waits, or is refused.
+                    Err(error) if error.is_full() => Fate::Full,
+                    fate => fate?,
+                }
             });
         }
         drop(layers);
-        Ok(self.journal.commit()?)
+        self.write_group()
+    }
+
+    /// Writes the group whose effects are taken up: any failure is final, a full disk too.
+    pub(super) fn write_group(&mut self) -> Result<(), WriteError> {
+        self.journal.commit().map_err(WriteError::Unwritten)
     }
 
     fn begin_group(&mut self, batches: &[Batch], refuses: bool) -> io::Result<()> {
@@ -262,13 +274,15 @@ impl Writer {
                 return Ok(Fate::Refused(i));
             }
         }
+        // Nothing behind this fails: a batch is applied whole or not at all.
+        lookup.prepare(layers, &batch.ops)?;
         if batch.ops.is_empty() {
             return Ok(Fate::Written);
         }
         self.journal.entry();
         entry::begin(self.journal.text());
         for op in &batch.ops {
-            let settled = lookup.settled(layers, None, op)?;
+            let settled = lookup.settled(layers, None, op);
             let place = put(&mut self.journal, op, settled);
             layers.apply(op, place, settled);
         }
@@ -335,10 +349,11 @@ impl Writer {
         for ops in &batches {
             let mut part = Overlay::default();
             if ops.iter().any(entry::stands) {
+                lookup.prepare(&layers, ops)?;
                 self.journal.entry();
                 entry::begin_direct(self.journal.text());
                 for op in ops.iter().filter(|op| entry::stands(op)) {
-                    let settled = lookup.settled(&layers, Some(&part), op)?;
+                    let settled = lookup.settled(&layers, Some(&part), op);
                     let place = put(&mut self.journal, op, settled);
                     part.apply(op, place, settled);
                 }
@@ -365,9 +380,10 @@ impl Writer {
     /// and its position lies behind.
     fn wipe(&mut self, places: &[Place]) -> Result<(), WriteError> {
         for place in places {
-            let file = self.shared.files.open(place.number)?;
-            file.write_at(place.offset, &vec![0; place.length as usize])?;
-            file.sync()?;
+            let zeros = vec![0; place.length as usize];
+            let file = self.shared.files.open(place.number).map_err(WriteError::Unwritten)?;
+            file.write_at(place.offset, &zeros).map_err(WriteError::Unwritten)?;
+            file.sync().map_err(WriteError::Unwritten)?;
         }
         Ok(())
     }
