@@ -33,6 +33,11 @@ pub trait Medium {
         false
     }
 
+    /// Whether a read may be refused now, to be tried again.
+    fn may_refuse_reads(&self) -> bool {
+        false
+    }
+
     /// Whether the process is dead.
     fn is_down(&self) -> bool {
         false

@@ -41,6 +41,8 @@ pub struct Machine {
     settings: Settings,
     chance: u64,
     faults: bool,
+    /// The disk was full, and what failed for it is not made good yet.
+    was_full: bool,
     /// When the next of each is due.
     checkpoint_ms: u64,
     look_ms: u64,
@@ -60,6 +62,7 @@ impl Machine {
             settings: Settings { cache_bytes: 1024 * 1024, ..Settings::default() },
             chance: mix(seed ^ 0x3ac41e),
             faults: true,
+            was_full: false,
             checkpoint_ms: 0,
             look_ms: 0,
             fault_ms: MINUTE_MS,
@@ -200,6 +203,8 @@ impl Machine {
         }
         let opened = self.disk.opened();
         let _ = store.inline.look();
+        let is_full = store.inline.stats().map_or(true, |stats| stats.is_full);
+        self.was_full = self.disk.is_full() || (self.was_full && is_full);
         if self.disk.opened() > opened {
             self.marks.insert("redb was opened again when there was room");
         }
@@ -250,6 +255,7 @@ impl Medium for Machine {
         if let Some(at) = self.is_due(self.full_ms, now_ms, 3 * HOUR_MS) {
             let full = !self.disk.is_full();
             self.full_ms = if full { now_ms + self.draw(20 * MINUTE_MS) } else { at };
+            self.was_full |= full;
             self.disk.set_full(full);
         }
         if let Some(at) = self.is_due(self.fault_ms, now_ms, 3 * HOUR_MS) {
@@ -262,6 +268,10 @@ impl Medium for Machine {
         self.marks.insert("a process ended because its store could not write");
         self.disk.end(Fault::Kill);
         self.disk.had_error()
+    }
+
+    fn may_refuse_reads(&self) -> bool {
+        self.was_full || self.disk.had_error()
     }
 
     fn is_down(&self) -> bool {

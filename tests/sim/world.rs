@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 
 use http::HeaderValue;
 use postrider::engine::command::{Answer, Command, CommandError};
-use postrider::engine::core::{AttemptEnd, Core, Effect, Message, Settings};
+use postrider::engine::core::{AttemptEnd, Core, Effect, Job, Message, Settings};
 use postrider::engine::submit::{Accepted, Submission, SubmitError};
 use postrider::logic::address::AllowList;
 use postrider::logic::batch::Durability;
@@ -30,7 +30,7 @@ use postrider::model::time::{DAY_MS, Mono, Now, SECOND_MS, Wall};
 use postrider::model::webhook::{Format, Limits, Version, Webhook};
 use postrider::net::Response;
 use postrider::source::native::NewEvent;
-use postrider::store::Store;
+use postrider::store::{ReadError, Store};
 use tokio::sync::oneshot;
 
 use super::disk::{DISK_MS, Kept, Medium};
@@ -507,8 +507,8 @@ impl World {
                 );
             }
             Effect::Fetch { number, webhook, queue, after, rows } => {
-                let page = self.store.due(webhook, queue, after, rows).expect("reads");
-                let rows = Some((page.rows, page.more));
+                let page = self.store.due(webhook, queue, after, rows);
+                let rows = self.read(page).map(|page| (page.rows, page.more));
                 let read_ms = if self.quick_reads { 0 } else { DISK_MS };
                 self.later(read_ms, Message::Fetched { number, webhook, rows });
             }
@@ -528,11 +528,18 @@ impl World {
         self.answered();
     }
 
-    fn start(&mut self, job: postrider::engine::core::Job) {
-        let event = self.store.event(job.row.event).expect("reads");
-        if event.is_some_and(|event| event.erased_at.is_some()) {
-            let ending = Ending::Cancelled(CancelledReason::Erased);
-            return self.later(DISK_MS, Message::Unsendable(job.row, ending));
+    fn start(&mut self, job: Job) {
+        // Most jobs bring their event with them, as they do in the daemon.
+        if job.event.is_none() {
+            let event = self.store.event(job.row.event);
+            let Some(event) = self.read(event) else {
+                let outcome = Outcome::Failure(Failure::OutOfResources);
+                return self.end(&job, outcome, DISK_MS, None);
+            };
+            if event.is_some_and(|event| event.erased_at.is_some()) {
+                let ending = Ending::Cancelled(CancelledReason::Erased);
+                return self.later(DISK_MS, Message::Unsendable(job.row, ending));
+            }
         }
         let host = job.webhook.target_url.origin().host.to_string();
         let behaviour = self.targets.get(&host).cloned();
@@ -558,6 +565,18 @@ impl World {
             end_ms: self.now_ms + took_ms,
             delivered: outcome == Outcome::Status(200),
         });
+        self.end(&job, outcome, took_ms, retry_after);
+    }
+
+    /// A read that is refused for a reason is tried again.
+    fn read<T>(&self, read: Result<T, ReadError>) -> Option<T> {
+        if let Err(error) = &read {
+            assert!(self.medium.may_refuse_reads(), "the store can't be read: {error}");
+        }
+        read.ok()
+    }
+
+    fn end(&mut self, job: &Job, outcome: Outcome, took_ms: u64, retry_after: Option<&str>) {
         let end = AttemptEnd {
             row: job.row,
             probe: job.probe,
