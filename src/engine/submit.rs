@@ -214,6 +214,7 @@ impl Plan<'_> {
                 let seq = self.sequence.next(self.now);
                 let row = Pending {
                     key: QueueKey { webhook: webhook.id, due: self.now, seq },
+                    project,
                     event: id.seq,
                     accepted: self.now,
                     attempts: 0,

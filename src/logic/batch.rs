@@ -58,6 +58,13 @@ pub enum Expect {
         /// Its revision.
         revision: Option<u64>,
     },
+    /// A `Requeue` of this delivery of this lane would take it back.
+    Ended {
+        /// The delivery.
+        seq: Seq,
+        /// Its lane.
+        webhook: WebhookId,
+    },
     /// No other webhook of the project and format subscribes this target to this event.
     SubscriptionFree {
         /// The project.
@@ -133,6 +140,11 @@ pub enum Op {
     PutEvent(Arc<Event>),
     /// Puts a delivery into its queue.
     Enqueue(Pending),
+    /// Puts a delivery into its queue that its event did not become when it was accepted.
+    EnqueueLater(Pending),
+    /// Takes a delivery that ended back into a queue. If it did not end, if its event is gone, or
+    /// if its lane is closed up to it, nothing happens.
+    Requeue(Pending),
     /// Takes a delivery's row out of its queue and writes what became of it. If the row is not
     /// there (a replay, or a lane closed meanwhile) nothing happens.
     Settle {

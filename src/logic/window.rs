@@ -240,6 +240,7 @@ mod tests {
         let webhook = WebhookId::new(1).expect("an id");
         Pending {
             key: QueueKey { webhook, due: Wall(due), seq: Seq(seq) },
+            project: crate::model::ids::ProjectId::new(1).expect("an id"),
             event: Seq(seq),
             accepted: Wall(due),
             attempts: 0,

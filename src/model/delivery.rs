@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Seq, WebhookId};
+use super::ids::{ProjectId, Seq, WebhookId};
 use super::time::Wall;
 
 /// The two queues of a lane, in which rows are kept by `(webhook, due, seq)`.
@@ -37,6 +37,8 @@ pub struct QueueKey {
 pub struct Pending {
     /// Where it stands in its queue.
     pub key: QueueKey,
+    /// Whose it is.
+    pub project: ProjectId,
     /// The event to deliver.
     pub event: Seq,
     /// When the event was accepted.
@@ -103,6 +105,8 @@ pub struct Finished {
     pub event: Seq,
     /// Its webhook.
     pub webhook: WebhookId,
+    /// Whose it is.
+    pub project: ProjectId,
     /// Attempts made.
     pub attempts: u32,
     /// When the event was accepted.
@@ -129,6 +133,119 @@ impl Ending {
     }
 }
 
+/// Where a delivery stands, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// It waits for an attempt, or one is under way.
+    Pending,
+    /// The target answered 2xx.
+    Delivered,
+    /// It won't arrive.
+    Failed,
+    /// It is not wanted any more.
+    Cancelled,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Status; 4] =
+        [Status::Pending, Status::Delivered, Status::Failed, Status::Cancelled];
+
+    /// The word for it in the API, the log and the metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Delivered => "delivered",
+            Status::Failed => "failed",
+            Status::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status of this name.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+impl Ending {
+    /// The status that it means.
+    #[must_use]
+    pub fn status(self) -> Status {
+        match self {
+            Ending::Delivered => Status::Delivered,
+            Ending::Failed(_) => Status::Failed,
+            Ending::Cancelled(_) => Status::Cancelled,
+        }
+    }
+}
+
+/// A delivery as it is found: it waits, or it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It waits.
+    Pending(Pending),
+    /// It ended.
+    Finished(Finished),
+}
+
+impl Delivery {
+    /// Its number.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        match self {
+            Delivery::Pending(row) => row.key.seq,
+            Delivery::Finished(end) => end.seq,
+        }
+    }
+
+    /// Its event.
+    #[must_use]
+    pub fn event(&self) -> Seq {
+        match self {
+            Delivery::Pending(row) => row.event,
+            Delivery::Finished(end) => end.event,
+        }
+    }
+
+    /// Its webhook.
+    #[must_use]
+    pub fn webhook(&self) -> WebhookId {
+        match self {
+            Delivery::Pending(row) => row.key.webhook,
+            Delivery::Finished(end) => end.webhook,
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn project(&self) -> ProjectId {
+        match self {
+            Delivery::Pending(row) => row.project,
+            Delivery::Finished(end) => end.project,
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Delivery::Pending(_) => Status::Pending,
+            Delivery::Finished(end) => end.ending.status(),
+        }
+    }
+
+    /// Attempts made.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        match self {
+            Delivery::Pending(row) => row.attempts,
+            Delivery::Finished(end) => end.attempts,
+        }
+    }
+}
+
 impl Pending {
     /// How this row ends.
     #[must_use]
@@ -137,6 +254,7 @@ impl Pending {
             seq: self.key.seq,
             event: self.event,
             webhook: self.key.webhook,
+            project: self.project,
             attempts: self.attempts,
             accepted: self.accepted,
             finished: at,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::logic::batch::{Batch, Expect, IdempotencyRecord, Next, Op};
 use crate::model::attempt::Attempt;
-use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
+use crate::model::delivery::{Delivery, Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::operator::Operator;
@@ -16,6 +16,7 @@ use crate::model::project::Project;
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
 
+use super::query::{DeliveryQuery, EventQuery, Order};
 use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, Upkeep, UpkeepDone};
 
 /// The store.
@@ -122,6 +123,33 @@ impl Store for Memory {
         Ok(self.lock().finished.get(&seq).copied())
     }
 
+    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
+        Ok(self.lock().deliveries().remove(&seq))
+    }
+
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
+        let wanted = self.lock().deliveries().into_values().filter(|delivery| {
+            query.scope.holds(delivery)
+                && query.range().contains(&delivery.seq().0)
+                && query.status.is_none_or(|status| status == delivery.status())
+        });
+        Ok(ordered(wanted.collect(), query.order, query.rows_max))
+    }
+
+    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
+        let all = self.lock().deliveries().into_values();
+        Ok(all.filter(|delivery| delivery.event() == event).take(rows_max).collect())
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
+        let state = self.lock();
+        let wanted = state.events.values().filter(|event| {
+            event.project == query.project && query.range().contains(&event.id.seq.0)
+        });
+        let wanted = wanted.map(|event| event.id.seq).collect();
+        Ok(ordered(wanted, query.order, query.rows_max))
+    }
+
     fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
         let state = self.lock();
         let range = state.attempts.range((seq, 0)..=(seq, u32::MAX));
@@ -147,7 +175,27 @@ impl Store for Memory {
     }
 }
 
+fn ordered<T>(mut rows: Vec<T>, order: Order, rows_max: usize) -> Vec<T> {
+    if order == Order::NewestFirst {
+        rows.reverse();
+    }
+    rows.truncate(rows_max);
+    rows
+}
+
 impl State {
+    fn deliveries(&self) -> BTreeMap<Seq, Delivery> {
+        let waiting = self.queues.values().map(|row| (row.key.seq, Delivery::Pending(*row)));
+        let ended = self.finished.iter().map(|(seq, end)| (*seq, Delivery::Finished(*end)));
+        waiting.chain(ended).collect()
+    }
+
+    fn has_ended(&self, seq: Seq, webhook: WebhookId) -> bool {
+        let is_open = self.closed.get(&webhook).is_none_or(|(upto, ..)| seq > *upto);
+        let end = self.finished.get(&seq).filter(|end| end.webhook == webhook);
+        is_open && end.is_some_and(|end| self.events.contains_key(&end.event))
+    }
+
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
         if self.is_closed {
             return Err(CommitError::Closed);
@@ -166,6 +214,7 @@ impl State {
             Expect::IdempotencyFree { project, key, since } => {
                 self.idempotency.get(&(*project, *key)).is_none_or(|record| record.at < *since)
             }
+            Expect::Ended { seq, webhook } => self.has_ended(*seq, *webhook),
             Expect::WebhookRevision { id, revision } => {
                 self.webhooks.get(id).map(|webhook| webhook.revision) == *revision
             }
@@ -201,7 +250,13 @@ impl State {
                 self.seq_max = self.seq_max.max(event.id.seq);
                 self.events.insert(event.id.seq, event);
             }
-            Op::Enqueue(row) => {
+            Op::Requeue(row) => {
+                if self.has_ended(row.key.seq, row.key.webhook) {
+                    self.finished.remove(&row.key.seq);
+                    self.queues.insert((row.queue(), row.key), row);
+                }
+            }
+            Op::Enqueue(row) | Op::EnqueueLater(row) => {
                 self.seq_max = self.seq_max.max(row.key.seq);
                 self.queues.insert((row.queue(), row.key), row);
             }

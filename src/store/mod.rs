@@ -22,6 +22,7 @@
 
 pub mod embedded;
 pub mod memory;
+pub mod query;
 
 use std::sync::Arc;
 
@@ -29,13 +30,15 @@ use thiserror::Error;
 
 use crate::logic::batch::{Batch, IdempotencyRecord};
 use crate::model::attempt::Attempt;
-use crate::model::delivery::{Finished, Pending, Queue, QueueKey};
+use crate::model::delivery::{Delivery, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
+
+use query::{DeliveryQuery, EventQuery};
 
 /// What is called when a batch's fate is known. It must not block.
 pub type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
@@ -80,6 +83,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// How a delivery ended, if it did.
     fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError>;
+
+    /// A delivery, wherever it stands. One of a closed lane may be found waiting until upkeep has
+    /// ended it.
+    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError>;
+
+    /// Deliveries by project or webhook, status and number.
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError>;
+
+    /// The deliveries of an event, by number, at most `rows_max`. Unlike those of a webhook they
+    /// are found among the ones that were accepted with it, and those that came later.
+    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError>;
+
+    /// Events of a project by number. Payloads can be large: each is read by itself.
+    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError>;
 
     /// A delivery's attempts, in order.
     fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError>;

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postrider::logic::batch::{Batch, IdempotencyRecord};
 use postrider::model::attempt::Attempt;
-use postrider::model::delivery::{Finished, Queue, QueueKey};
+use postrider::model::delivery::{Delivery, Finished, Queue, QueueKey};
 use postrider::model::event::Event;
 use postrider::model::ids::{ProjectId, Seq, WebhookId, mix};
 use postrider::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Wall};
 use postrider::store::embedded::Settings;
 use postrider::store::embedded::inline::Inline;
 use postrider::store::embedded::vault::{Key, Vault};
+use postrider::store::query::{DeliveryQuery, EventQuery};
 use postrider::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
 
 use super::bad_disk::{BadDisk, Fault};
@@ -402,6 +403,22 @@ impl Store for Guarded {
         let found = self.inline.finished(seq)?;
         let mirror = self.lock();
         Ok(found.or_else(|| mirror.finished(seq).filter(|_| mirror.is_trimmed)))
+    }
+
+    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
+        self.inline.delivery(seq)
+    }
+
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
+        self.inline.deliveries(query)
+    }
+
+    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
+        self.inline.deliveries_of(event, rows_max)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
+        self.inline.events(query)
     }
 
     fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {

@@ -14,7 +14,9 @@ use postrider::logic::batch::{
     AcceptedEvent, Batch, Durability, Expect, IdempotencyRecord, Next, Op,
 };
 use postrider::model::attempt::{Attempt, Outcome, Phases};
-use postrider::model::delivery::{CancelledReason, Ending, FailedReason, Pending, Queue, QueueKey};
+use postrider::model::delivery::{
+    CancelledReason, Ending, FailedReason, Finished, Pending, Queue, QueueKey, Status,
+};
 use postrider::model::event::{Dialect, Event, EventName, Kind, Source};
 use postrider::model::ids::{EventId, ProjectId, Seq, WebhookId};
 use postrider::model::operator::{Operator, OperatorToken, TargetSettings};
@@ -28,6 +30,7 @@ use postrider::store::embedded::journal::memory::Disk;
 use postrider::store::embedded::vault::{Key, Vault};
 use postrider::store::embedded::{Embedded, FILE_NAME, JOURNAL_NAME, OpenError, Settings};
 use postrider::store::memory::Memory;
+use postrider::store::query::{DeliveryQuery, EventQuery, Order, Scope};
 use postrider::store::{CommitError, ReadError, Store, Upkeep};
 use proptest::prelude::*;
 
@@ -157,6 +160,7 @@ fn pending(lane: u32, due: u64, seq: Seq, event: Seq, attempts: u32) -> Pending 
     let webhook = WebhookId::new(lane).expect("an id");
     Pending {
         key: QueueKey { webhook, due: Wall(due), seq },
+        project: ProjectId::new(1 + lane % 2).expect("an id"),
         event,
         accepted: Wall(due),
         attempts,
@@ -249,6 +253,8 @@ enum Step {
     Event { ms: u64, lanes: Vec<u32> },
     Settle { pick: usize, how: u8 },
     SettleAgain { pick: usize },
+    Requeue { pick: usize, due: u64, expects: bool },
+    Later { pick: usize, lane: u32 },
     Webhook { id: u32, event: u8, url: u8 },
     Remove { id: u32 },
     Close { lane: u32 },
@@ -267,6 +273,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(ms, lanes)| Step::Event { ms, lanes }),
         4 => (any::<usize>(), 0..3u8).prop_map(|(pick, how)| Step::Settle { pick, how }),
         1 => any::<usize>().prop_map(|pick| Step::SettleAgain { pick }),
+        2 => (any::<usize>(), 1..60u64, any::<bool>())
+            .prop_map(|(pick, due, expects)| Step::Requeue { pick, due, expects }),
+        1 => (any::<usize>(), 1..4u32).prop_map(|(pick, lane)| Step::Later { pick, lane }),
         2 => (1..4u32, 0..2u8, 0..2u8).prop_map(|(id, event, url)| Step::Webhook { id, event, url }),
         1 => (1..4u32).prop_map(|id| Step::Remove { id }),
         1 => (1..4u32).prop_map(|lane| Step::Close { lane }),
@@ -338,6 +347,33 @@ impl History {
                 0 => (Vec::new(), Vec::new()),
                 len => (Vec::new(), vec![self.settled[pick % len].clone()]),
             },
+            Step::Requeue { pick, due, expects } => {
+                let ended: Vec<Finished> = self.settled.iter().filter_map(ends).collect();
+                let picked = ended.get(pick % ended.len().max(1)).map(|end| end.seq);
+                // Its last end counts the attempts that there were.
+                let Some(end) = ended.iter().rev().find(|end| Some(end.seq) == picked) else {
+                    return (Vec::new(), Vec::new());
+                };
+                let (lane, attempts) = (end.webhook.get(), end.attempts + 1);
+                let row = pending(lane, *due, end.seq, end.event, attempts);
+                // It may stand in its queue again, or not: the stores say so by what they show.
+                self.rows.retain(|old| old.key.seq != end.seq);
+                self.rows.push(row);
+                let expect = Expect::Ended { seq: end.seq, webhook: end.webhook };
+                let expects = if *expects { vec![expect] } else { Vec::new() };
+                (expects, vec![Op::Requeue(row)])
+            }
+            Step::Later { pick, lane } => {
+                if self.events.is_empty() {
+                    return (Vec::new(), Vec::new());
+                }
+                self.next += 1;
+                let event = self.events[pick % self.events.len()];
+                let seq = Seq(Seq::at(Wall(self.ms)).0 + self.next);
+                let row = pending(*lane, self.ms, seq, event, 0);
+                self.rows.push(row);
+                (Vec::new(), vec![Op::EnqueueLater(row)])
+            }
             Step::Webhook { id, event, url } => {
                 let event = ["file.uploaded", "file.stored"][usize::from(*event)];
                 let url = ["http://a.example/", "http://b.example/"][usize::from(*url)];
@@ -405,6 +441,56 @@ impl History {
     }
 }
 
+/// The end that a settlement writes.
+fn ends(op: &Op) -> Option<Finished> {
+    match op {
+        Op::Settle { next: Next::Finished(end), .. } => Some(*end),
+        _ => None,
+    }
+}
+
+/// What the questions about deliveries and events find, page by page.
+fn observe_found(
+    store: &dyn Store,
+    history: &History,
+    say: &mut dyn FnMut(&str, &dyn std::fmt::Debug),
+) {
+    let scopes = (1..4).flat_map(|id| {
+        let project = ProjectId::new(id).expect("an id");
+        [Scope::Project(project), Scope::Webhook(WebhookId::new(id).expect("an id"))]
+    });
+    let statuses = [None, Some(Status::Pending), Some(Status::Delivered), Some(Status::Cancelled)];
+    for scope in scopes {
+        for status in statuses {
+            for order in [Order::NewestFirst, Order::OldestFirst] {
+                let (mut from, mut to) = (Seq(0), Seq(u64::MAX));
+                loop {
+                    let query = DeliveryQuery { scope, status, from, to, order, rows_max: 3 };
+                    let found = store.deliveries(&query).expect("reads");
+                    say("deliveries", &found);
+                    let Some(last) = found.last().map(|row| row.seq().0) else { break };
+                    match order {
+                        Order::NewestFirst => to = Seq(last - 1),
+                        Order::OldestFirst => from = Seq(last + 1),
+                    }
+                }
+            }
+        }
+        let Scope::Project(project) = scope else { continue };
+        for order in [Order::NewestFirst, Order::OldestFirst] {
+            let (from, to) = (Seq(2), Seq(u64::MAX));
+            let query = EventQuery { project, from, to, order, rows_max: 5 };
+            say("events", &store.events(&query).expect("reads"));
+        }
+    }
+    for seq in &history.events {
+        say("deliveries of", &store.deliveries_of(*seq, 4).expect("reads"));
+    }
+    for row in &history.rows {
+        say("delivery", &store.delivery(row.key.seq).expect("reads"));
+    }
+}
+
 /// All that the seam shows, as text.
 fn observe(store: &dyn Store, history: &History) -> String {
     let mut out = String::new();
@@ -440,6 +526,7 @@ fn observe(store: &dyn Store, history: &History) -> String {
             say("attempts", &store.attempts(key.seq).expect("reads"));
         }
     }
+    observe_found(store, history, &mut say);
     for key in 0..3 {
         let one = ProjectId::new(1).expect("an id");
         say("idempotency", &store.idempotency(one, key).expect("reads"));

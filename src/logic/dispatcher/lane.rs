@@ -471,6 +471,7 @@ mod tests {
             let due = Wall(self.clock + later);
             let row = Pending {
                 key: QueueKey { webhook: Model::webhook(), due, seq: Seq(self.seq) },
+                project: crate::model::ids::ProjectId::new(1).expect("an id"),
                 event: Seq(self.seq),
                 accepted: Wall(self.clock),
                 attempts: 0,

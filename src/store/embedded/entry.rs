@@ -9,7 +9,8 @@
 //!          tag 5, alone and first, has no body: what follows counted only if redb's own commit was
 //!          beyond it, so that a replay passes over it
 //! body   = postcard of: 1 event: `Event`; 2 enqueue: `QueueKey`, [`RowRecord`];
-//!          3 settle: [`SettleRecord`]; 4 idempotency: `IdempotencyRecord`
+//!          3 settle: [`SettleRecord`]; 4 idempotency: `IdempotencyRecord`;
+//!          6 requeue, 7 enqueue later: as 2
 //! ```
 //!
 //! The body of an event is what its [`Place`] points to. The body of a settlement is where its
@@ -24,7 +25,7 @@ use crate::logic::batch::{IdempotencyRecord, Next, Op};
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
-use crate::model::ids::{Seq, WebhookId};
+use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
 
 const VERSION: u8 = 2;
@@ -40,6 +41,7 @@ const EVENT_HEAD_BYTES_MAX: usize = 512;
 /// A pending delivery without its key; instants as distances, which are short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowRecord {
+    project: ProjectId,
     event_back: i64,
     accepted_back: i64,
     attempts: u32,
@@ -53,7 +55,8 @@ pub struct RowRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndRecord {
     event_back: i64,
-    webhook: u32,
+    webhook: WebhookId,
+    project: ProjectId,
     attempts: u32,
     accepted_back: i64,
     finished_after: i64,
@@ -109,7 +112,7 @@ pub fn stands(op: &Op) -> bool {
 fn op_size_max(op: &Op) -> Option<usize> {
     let size = match op {
         Op::PutEvent(event) => EVENT_HEAD_BYTES_MAX + event_bytes(event),
-        Op::Enqueue(_) => SMALL_OP_BYTES_MAX,
+        Op::Enqueue(_) | Op::EnqueueLater(_) | Op::Requeue(_) => SMALL_OP_BYTES_MAX,
         Op::Settle { attempt, .. } => {
             SMALL_OP_BYTES_MAX + attempt.as_ref().map_or(0, |_| ATTEMPT_BYTES_MAX)
         }
@@ -156,6 +159,8 @@ pub fn put(out: &mut Vec<u8>, op: &Op, previous: Option<Place>) -> usize {
     match op {
         Op::PutEvent(event) => body(out, 1, &**event),
         Op::Enqueue(row) => body(out, 2, &(row.key, RowRecord::new(row))),
+        Op::Requeue(row) => body(out, 6, &(row.key, RowRecord::new(row))),
+        Op::EnqueueLater(row) => body(out, 7, &(row.key, RowRecord::new(row))),
         Op::Settle { queue, key, next, attempt } => {
             let then = match next {
                 Next::Finished(end) => ThenRecord::End(EndRecord::new(end)),
@@ -211,16 +216,13 @@ pub fn decode(text: &[u8]) -> Result<Vec<Read>, Unreadable> {
 fn read(tag: u8, body: &[u8]) -> Result<(Op, Option<Place>), Unreadable> {
     let op = match tag {
         1 => Op::PutEvent(whole::<Event>(body)?.into()),
-        2 => {
-            let (key, record): (QueueKey, RowRecord) = whole(body)?;
-            Op::Enqueue(record.row(key))
-        }
+        2 => Op::Enqueue(row(body)?),
+        6 => Op::Requeue(row(body)?),
+        7 => Op::EnqueueLater(row(body)?),
         3 => {
             let SettleRecord { queue, key, then, attempt, previous } = whole(body)?;
             let next = match then {
-                ThenRecord::End(record) => {
-                    Next::Finished(record.finished(key.seq).ok_or(Unreadable)?)
-                }
+                ThenRecord::End(record) => Next::Finished(record.finished(key.seq)),
                 ThenRecord::Row(key, record) => Next::Pending(record.row(key)),
             };
             return Ok((Op::Settle { queue, key, next, attempt }, previous));
@@ -229,6 +231,11 @@ fn read(tag: u8, body: &[u8]) -> Result<(Op, Option<Place>), Unreadable> {
         _ => return Err(Unreadable),
     };
     Ok((op, None))
+}
+
+fn row(body: &[u8]) -> Result<Pending, Unreadable> {
+    let (key, record): (QueueKey, RowRecord) = whole(body)?;
+    Ok(record.row(key))
 }
 
 /// The event that stands at a place.
@@ -254,6 +261,7 @@ impl RowRecord {
     pub fn new(row: &Pending) -> RowRecord {
         let due = row.key.due;
         RowRecord {
+            project: row.project,
             event_back: back(row.key.seq.0, row.event.0),
             accepted_back: back(due.0, row.accepted.0),
             attempts: row.attempts,
@@ -269,6 +277,7 @@ impl RowRecord {
         let due = key.due.0;
         Pending {
             key,
+            project: self.project,
             event: Seq(forth(key.seq.0, self.event_back)),
             accepted: Wall(forth(due, self.accepted_back)),
             attempts: self.attempts,
@@ -285,7 +294,8 @@ impl EndRecord {
     pub fn new(end: &Finished) -> EndRecord {
         EndRecord {
             event_back: back(end.seq.0, end.event.0),
-            webhook: end.webhook.get(),
+            webhook: end.webhook,
+            project: end.project,
             attempts: end.attempts,
             accepted_back: back(end.seq.wall().0, end.accepted.0),
             finished_after: back(end.finished.0, end.accepted.0),
@@ -293,18 +303,19 @@ impl EndRecord {
         }
     }
 
-    /// The end of this delivery; `None` if its webhook is none.
-    pub fn finished(&self, seq: Seq) -> Option<Finished> {
+    /// The end of this delivery.
+    pub fn finished(&self, seq: Seq) -> Finished {
         let accepted = forth(seq.wall().0, self.accepted_back);
-        Some(Finished {
+        Finished {
             seq,
             event: Seq(forth(seq.0, self.event_back)),
-            webhook: WebhookId::new(self.webhook)?,
+            webhook: self.webhook,
+            project: self.project,
             attempts: self.attempts,
             accepted: Wall(accepted),
             finished: Wall(accepted.wrapping_add_signed(self.finished_after)),
             ending: self.ending,
-        })
+        }
     }
 }
 
@@ -343,6 +354,7 @@ mod tests {
                 due: Wall(due),
                 seq: Seq(seq),
             },
+            project: ProjectId::new(8).expect("an id"),
             event: Seq(event),
             accepted: Wall(accepted),
             attempts: attempts as u32,
@@ -371,6 +383,8 @@ mod tests {
                 Op::Enqueue(row),
                 Op::Settle { queue, key, next: Next::Pending(again), attempt: Some(attempt) },
                 Op::Settle { queue, key, next: Next::Finished(end), attempt: None },
+                Op::Requeue(again),
+                Op::EnqueueLater(row),
             ];
             let text = encode(&ops);
             let reads = decode(&text).expect("sound");

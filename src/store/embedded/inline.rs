@@ -17,10 +17,11 @@ use super::writer::{Fate, WriteError, Writer};
 use super::{OpenError, Settings, check_format, open_backend, prepare_error};
 use crate::logic::batch::{Batch, Durability, IdempotencyRecord};
 use crate::model::attempt::Attempt;
-use crate::model::delivery::{Finished, Queue, QueueKey};
+use crate::model::delivery::{Delivery, Finished, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
+use crate::store::query::{DeliveryQuery, EventQuery};
 use crate::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
 
 /// The store.
@@ -194,6 +195,22 @@ impl Store for Inline {
 
     fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
         self.shared.finished(seq)
+    }
+
+    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
+        self.shared.delivery(seq)
+    }
+
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
+        self.shared.deliveries(query)
+    }
+
+    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
+        self.shared.deliveries_of(event, rows_max)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
+        self.shared.events(query)
     }
 
     fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {

@@ -1,5 +1,5 @@
-//! What the writer has to know before it writes: the row that a settlement takes away, and whether
-//! preconditions hold.
+//! What the writer has to know before it writes: the row that a settlement takes away, the end that
+//! a requeue takes back, and whether preconditions hold.
 //!
 //! Owns the look-ups of a group, through all layers. Must never change anything. What a batch needs
 //! of redb is read before the first of its effects: a redb that can't be read then refuses the batch
@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use super::overlay::{Overlay, Row};
-use super::session::{is_free, webhook_holds};
+use super::overlay::{Before, End, Overlay, Row};
+use super::session::{closed_upto, end_kept, is_free, webhook_holds};
 use super::shared::{Layers, Shared, decode_row, open_queue};
 use super::tables::{self, QueueRow, queue_row};
 use super::writer::WriteError;
 use crate::logic::batch::{Expect, Op};
 use crate::model::delivery::Queue;
+use crate::model::ids::{Seq, WebhookId};
 
 /// Looks things up for the writer, with one view of redb for a whole group.
 pub struct Lookup<'a> {
@@ -21,12 +22,25 @@ pub struct Lookup<'a> {
     view: Option<redb::ReadTransaction>,
     /// Rows of redb that a batch takes away.
     rows: BTreeMap<(Queue, QueueRow), Option<Row>>,
+    /// Ends in redb that a batch may take back.
+    ends: BTreeMap<Seq, Option<End>>,
+    /// Whether events are in redb.
+    events: BTreeMap<Seq, bool>,
+    /// Up to which delivery lanes are closed.
+    closed: BTreeMap<WebhookId, Seq>,
 }
 
 impl<'a> Lookup<'a> {
     /// Looks nothing up yet.
     pub fn new(shared: &'a Shared) -> Lookup<'a> {
-        Lookup { shared, view: None, rows: BTreeMap::new() }
+        Lookup {
+            shared,
+            view: None,
+            rows: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            events: BTreeMap::new(),
+            closed: BTreeMap::new(),
+        }
     }
 
     fn view(&mut self) -> Result<&redb::ReadTransaction, redb::Error> {
@@ -40,6 +54,9 @@ impl<'a> Lookup<'a> {
     /// Reads what these writes need of redb.
     pub fn prepare(&mut self, layers: &Layers, ops: &[Op]) -> Result<(), WriteError> {
         for op in ops {
+            if let Op::Requeue(row) = op {
+                self.prepare_end(layers, row.key.seq, row.key.webhook)?;
+            }
             let Op::Settle { queue, key, .. } = op else { continue };
             let key = queue_row(*key);
             let is_held = layers.overlays().any(|overlay| overlay.slot(*queue, key).is_some());
@@ -54,16 +71,65 @@ impl<'a> Lookup<'a> {
         Ok(())
     }
 
-    /// The row that a settlement takes away, once it was prepared. `part` are the effects of its
-    /// batch so far, where those are not in the layers.
-    pub fn settled(&self, layers: &Layers, part: Option<&Overlay>, op: &Op) -> Option<Row> {
-        let Op::Settle { queue, key, .. } = op else { return None };
-        let key = queue_row(*key);
-        let held = part.into_iter().chain(layers.overlays());
-        match held.filter_map(|overlay| overlay.slot(*queue, key)).next() {
-            Some(slot) => slot.row(),
-            None => self.rows.get(&(*queue, key)).copied().flatten(),
+    fn prepare_end(
+        &mut self,
+        layers: &Layers,
+        seq: Seq,
+        webhook: WebhookId,
+    ) -> Result<(), WriteError> {
+        let held = layers.overlays().find_map(|overlay| overlay.finished.get(&seq.0));
+        let view = self.view()?;
+        let kept = end_kept(&view.open_table(tables::FINISHED)?, seq)?;
+        let upto = closed_upto(&view.open_table(tables::CLOSED)?, webhook)?;
+        let end = held.map_or(kept, |held| held.now);
+        if let Some(event) = end.map(|end| end.finished.event) {
+            let has_event = view.open_table(tables::EVENTS)?.get(event.0)?.is_some();
+            self.events.insert(event, has_event);
         }
+        self.ends.insert(seq, kept);
+        self.closed.insert(webhook, upto);
+        Ok(())
+    }
+
+    /// What a settlement or a requeue takes away, once it was prepared. `part` are the effects of
+    /// its batch so far, where those are not in the layers.
+    pub fn before(&self, layers: &Layers, part: Option<&Overlay>, op: &Op) -> Option<Before> {
+        match op {
+            Op::Settle { queue, key, .. } => {
+                let key = queue_row(*key);
+                let mut held = part.into_iter().chain(layers.overlays());
+                let row = match held.find_map(|overlay| overlay.slot(*queue, key)) {
+                    Some(slot) => slot.row(),
+                    None => self.rows.get(&(*queue, key)).copied().flatten(),
+                };
+                row.map(Before::Row)
+            }
+            Op::Requeue(row) => {
+                self.end(layers, part, row.key.seq, row.key.webhook).map(Before::End)
+            }
+            _ => None,
+        }
+    }
+
+    /// The end that a requeue takes back, once it was prepared.
+    fn end(
+        &self,
+        layers: &Layers,
+        part: Option<&Overlay>,
+        seq: Seq,
+        webhook: WebhookId,
+    ) -> Option<End> {
+        let held = || part.into_iter().chain(layers.overlays());
+        let end = match held().find_map(|overlay| overlay.finished.get(&seq.0)) {
+            Some(ended) => ended.now,
+            None => self.ends.get(&seq).copied().flatten(),
+        };
+        let end = end.filter(|end| end.finished.webhook == webhook)?;
+        let event = end.finished.event;
+        let is_held = held().any(|overlay| overlay.events.contains_key(&event.0));
+        let has_event = is_held || self.events.get(&event).copied().unwrap_or(false);
+        let is_open = self.closed.get(&webhook).is_none_or(|upto| seq > *upto);
+        (has_event && is_open).then_some(end)
     }
 
     /// Whether a precondition holds.
@@ -78,6 +144,10 @@ impl<'a> Lookup<'a> {
             let table = self.view()?.open_table(tables::IDEMPOTENCY)?;
             let Some(record) = table.get(row)? else { return Ok(true) };
             return Ok(is_free(row, record.value(), *since));
+        }
+        if let Expect::Ended { seq, webhook } = expect {
+            self.prepare_end(layers, *seq, *webhook)?;
+            return Ok(self.end(layers, None, *seq, *webhook).is_some());
         }
         // The others speak of webhooks, which stand in redb alone.
         let shared = self.shared;

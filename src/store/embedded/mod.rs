@@ -14,6 +14,7 @@
 
 mod count;
 mod entry;
+mod find;
 mod flush;
 pub mod inline;
 pub mod journal;
@@ -43,11 +44,12 @@ use thiserror::Error;
 
 use crate::logic::batch::{Batch, IdempotencyRecord};
 use crate::model::attempt::Attempt;
-use crate::model::delivery::{Finished, Queue, QueueKey};
+use crate::model::delivery::{Delivery, Finished, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
 
+use super::query::{DeliveryQuery, EventQuery};
 use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
 use count::{Counted, Written};
 use flush::Flusher;
@@ -373,6 +375,22 @@ impl Store for Embedded {
 
     fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
         self.shared.finished(seq)
+    }
+
+    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
+        self.shared.delivery(seq)
+    }
+
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
+        self.shared.deliveries(query)
+    }
+
+    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
+        self.shared.deliveries_of(event, rows_max)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
+        self.shared.events(query)
     }
 
     fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {

@@ -8,11 +8,12 @@
 //! is writing to redb. A reader asks the active one first, then the frozen one, then redb; each
 //! answers for itself or says that it does not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::journal::Place;
+use super::record::EventKept;
 use super::tables::{QueueRow, queue_row};
 use crate::logic::batch::{IdempotencyRecord, Next, Op};
 use crate::model::delivery::{Finished, Pending, Queue};
@@ -35,6 +36,34 @@ pub struct End {
     pub finished: Finished,
     /// Its last attempt.
     pub attempt: Option<Place>,
+}
+
+/// What a write takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// A settlement: a row.
+    Row(Row),
+    /// A requeue: an end.
+    End(End),
+}
+
+impl Before {
+    /// Where the last attempt is kept.
+    pub fn attempt(&self) -> Option<Place> {
+        match self {
+            Before::Row(row) => row.attempt,
+            Before::End(end) => end.attempt,
+        }
+    }
+}
+
+/// What is known of a delivery's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// An older layer knows this one.
+    pub was: Option<End>,
+    /// The end; `None`: it was taken back.
+    pub now: Option<End>,
 }
 
 /// What is known of a row.
@@ -61,8 +90,8 @@ impl Slot {
 /// Where a delivery waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waits {
-    /// No older layer knows it.
-    is_new: bool,
+    /// In no older layer it waits.
+    pub is_new: bool,
     /// The queue and its place there; `None`: it does not wait any more.
     pub at: Option<(Queue, QueueRow)>,
 }
@@ -81,11 +110,13 @@ pub struct Overlay {
     /// Where deliveries wait.
     pub waits: BTreeMap<u64, Waits>,
     /// Where events are kept.
-    pub events: BTreeMap<u64, Place>,
+    pub events: BTreeMap<u64, EventKept>,
     /// How many pending deliveries each event has more, or fewer.
     pub refs: BTreeMap<u64, i64>,
-    /// Deliveries that ended.
-    pub finished: BTreeMap<u64, End>,
+    /// Deliveries that ended, and those of which that was taken back.
+    pub finished: BTreeMap<u64, Ended>,
+    /// Deliveries that came later than their event, by event.
+    pub later: BTreeSet<(u64, u64)>,
     /// Idempotency keys.
     pub idempotency: BTreeMap<(u32, u128), Arc<IdempotencyRecord>>,
     /// Segments that got something.
@@ -120,25 +151,33 @@ impl Overlay {
         &self.queues[queue as usize]
     }
 
-    /// Takes a write. `place` is where it stands in the journal; `settled` is the row that a
-    /// settlement takes away: without one, it does nothing.
-    pub fn apply(&mut self, op: &Op, place: Place, settled: Option<Row>) {
+    /// Whether it says where a delivery stands.
+    pub fn knows(&self, seq: u64) -> bool {
+        self.waits.contains_key(&seq) || self.finished.contains_key(&seq)
+    }
+
+    /// Takes a write. `place` is where it stands in the journal; `before` is what a settlement or
+    /// a requeue takes away: without it, they do nothing.
+    pub fn apply(&mut self, op: &Op, place: Place, before: Option<Before>) {
         self.changes += 1;
         match op {
             Op::PutEvent(event) => {
                 let seq = event.id.seq;
-                self.events.insert(seq.0, place);
+                self.events.insert(seq.0, EventKept { place, project: event.project });
                 self.seq_max = self.seq_max.max(seq.0);
                 self.touch(place, seq.wall());
             }
-            Op::Enqueue(pending) => {
+            Op::Enqueue(pending) | Op::EnqueueLater(pending) => {
+                if matches!(op, Op::EnqueueLater(_)) {
+                    self.later.insert((pending.event.0, pending.key.seq.0));
+                }
                 let row = Row { pending: *pending, attempt: None };
                 self.put(row, true);
                 self.count(pending.event, 1);
                 self.seq_max = self.seq_max.max(pending.key.seq.0);
             }
             Op::Settle { queue, key, next, attempt } => {
-                let Some(before) = settled else { return };
+                let Some(Before::Row(before)) = before else { return };
                 self.take(*queue, queue_row(*key));
                 if let Some(attempt) = attempt {
                     // It is kept as long as its delivery, even if the clock was wrong that day.
@@ -150,10 +189,23 @@ impl Overlay {
                         self.forget(key.seq);
                         self.count(finished.event, -1);
                         let end = End { finished: *finished, attempt };
-                        self.finished.insert(finished.seq.0, end);
+                        let known = Ended { was: None, now: None };
+                        self.finished.entry(key.seq.0).or_insert(known).now = Some(end);
                     }
                     Next::Pending(pending) => self.put(Row { pending: *pending, attempt }, false),
                 }
+            }
+            Op::Requeue(pending) => {
+                let Some(Before::End(before)) = before else { return };
+                let seq = pending.key.seq.0;
+                let known = Ended { was: Some(before), now: None };
+                let ended = self.finished.entry(seq).or_insert(known);
+                ended.now = None;
+                if ended.was.is_none() {
+                    self.finished.remove(&seq);
+                }
+                self.put(Row { pending: *pending, attempt: before.attempt }, true);
+                self.count(pending.event, 1);
             }
             Op::PutIdempotency(record) => {
                 let key = (record.project.get(), record.key);
@@ -174,8 +226,11 @@ impl Overlay {
         let (queue, key) = (row.pending.queue(), queue_row(row.pending.key));
         let waits = self.waits.entry(key.2).or_insert(Waits { is_new, at: None });
         waits.at = Some((queue, key));
-        let slot = if waits.is_new { Slot::New(row) } else { Slot::Put(row) };
-        self.queues[queue as usize].insert(key, slot);
+        let slots = &mut self.queues[queue as usize];
+        // An older layer may know a row of this key that went.
+        let is_first = matches!(slots.get(&key), None | Some(Slot::New(_)));
+        let is_new = waits.is_new && is_first;
+        slots.insert(key, if is_new { Slot::New(row) } else { Slot::Put(row) });
     }
 
     fn forget(&mut self, seq: Seq) {
@@ -213,7 +268,7 @@ impl Overlay {
 mod tests {
     use super::*;
     use crate::model::delivery::{Ending, QueueKey};
-    use crate::model::ids::WebhookId;
+    use crate::model::ids::{ProjectId, WebhookId};
 
     const PLACE: Place = Place { number: 1, offset: 0, length: 0, crc: 0 };
 
@@ -221,6 +276,7 @@ mod tests {
         let webhook = WebhookId::new(1).expect("an id");
         Pending {
             key: QueueKey { webhook, due: Wall(u64::from(attempts)), seq: Seq(7) },
+            project: ProjectId::new(1).expect("an id"),
             event: Seq(6),
             accepted: Wall(0),
             attempts,
@@ -239,7 +295,7 @@ mod tests {
     fn what_comes_and_goes_leaves_its_end_alone() {
         let mut overlay = Overlay::default();
         let (first, second) = (pending(0), pending(1));
-        let row = |pending| Some(Row { pending, attempt: None });
+        let row = |pending| Some(Before::Row(Row { pending, attempt: None }));
         overlay.apply(&Op::Enqueue(first), PLACE, None);
         overlay.apply(&settle(first, Next::Pending(second)), PLACE, row(first));
         assert!(overlay.queue(Queue::Fresh).is_empty());
@@ -257,7 +313,8 @@ mod tests {
         let mut overlay = Overlay::default();
         let row = pending(0);
         let end = Next::Finished(row.finished(Ending::Delivered, Wall(5)));
-        overlay.apply(&settle(row, end), PLACE, Some(Row { pending: row, attempt: None }));
+        let before = Some(Before::Row(Row { pending: row, attempt: None }));
+        overlay.apply(&settle(row, end), PLACE, before);
         assert!(matches!(overlay.slot(Queue::Fresh, (1, 0, 7)), Some(Slot::Gone)));
         assert_eq!(overlay.waits.get(&7).map(|waits| waits.at), Some(None));
         assert_eq!(overlay.refs.get(&6), Some(&-1));

@@ -13,7 +13,8 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use super::entry;
 use super::journal::Place;
 use super::overlay::{End, Row, Slot};
-use super::record::{self, ClosedLane, Damage, EndKept, Kind, SealedError};
+use super::record::{self, Damage, EndKept, EventKept, Kind, SealedError};
+use super::session::closed_upto;
 use super::shared::{Layers, Shared, decode_row, open_queue, row};
 use super::tables::{self, QueueRow};
 use super::upkeep::Rotten;
@@ -101,12 +102,7 @@ impl Shared {
         let read = self.view().map_err(broken)?;
         let closed = read.open_table(tables::CLOSED).map_err(broken)?;
         let id = webhook.get();
-        let closed_upto = match closed.get(id).map_err(broken)? {
-            // A damaged mark closes nothing: its deliveries stay pending, which loses nothing.
-            Some(mark) => record::decode(Kind::ClosedLane, &id.to_be_bytes(), mark.value())
-                .map_or(Seq(0), |lane: ClosedLane| lane.upto),
-            None => Seq(0),
-        };
+        let closed_upto = closed_upto(&closed, webhook).map_err(broken)?;
         let table = open_queue(&read, queue).map_err(broken)?;
         let after = after.map(tables::queue_row);
         let range = after.unwrap_or((id, 0, 0))..=(id, u64::MAX, u64::MAX);
@@ -151,14 +147,14 @@ impl Shared {
     /// Where an event is kept.
     pub fn event_place(&self, seq: Seq) -> Result<Option<Place>, ReadError> {
         let layers = self.layers();
-        if let Some(place) = layers.overlays().find_map(|overlay| overlay.events.get(&seq.0)) {
-            return Ok(Some(*place));
+        if let Some(kept) = layers.overlays().find_map(|overlay| overlay.events.get(&seq.0)) {
+            return Ok(Some(kept.place));
         }
         let read = self.view().map_err(broken)?;
         let table = read.open_table(tables::EVENTS).map_err(broken)?;
         let Some(value) = table.get(seq.0).map_err(broken)? else { return Ok(None) };
         record::decode(Kind::Event, &seq.0.to_be_bytes(), value.value())
-            .map(Some)
+            .map(|kept: EventKept| Some(kept.place))
             .map_err(|Damage| ReadError::Damaged { what: "event", id: seq.0 })
     }
 
@@ -190,15 +186,14 @@ impl Shared {
 
     fn end(&self, seq: Seq) -> Result<Option<End>, ReadError> {
         let layers = self.layers();
-        if let Some(end) = layers.overlays().find_map(|overlay| overlay.finished.get(&seq.0)) {
-            return Ok(Some(*end));
+        if let Some(held) = layers.overlays().find_map(|overlay| overlay.finished.get(&seq.0)) {
+            return Ok(held.now);
         }
         let read = self.view().map_err(broken)?;
         let table = read.open_table(tables::FINISHED).map_err(broken)?;
         let Some(value) = table.get(seq.0).map_err(broken)? else { return Ok(None) };
         record::decode::<EndKept>(Kind::Finished, &seq.0.to_be_bytes(), value.value())
-            .and_then(|kept| kept.end(seq).ok_or(Damage))
-            .map(Some)
+            .map(|kept| Some(kept.end(seq)))
             .map_err(|Damage| ReadError::Damaged { what: "delivery", id: seq.0 })
     }
 
@@ -213,7 +208,7 @@ impl Shared {
                 let table = read.open_table(tables::WAITS).map_err(broken)?;
                 let kept = table.get(seq.0).map_err(broken)?;
                 kept.map(|kept| {
-                    let (queue, webhook, due) = kept.value();
+                    let (queue, webhook, due, _) = kept.value();
                     let queue = if queue == 0 { Queue::Fresh } else { Queue::Retry };
                     (queue, (webhook, due, seq.0))
                 })
@@ -347,7 +342,7 @@ fn merged<E>(
     })
 }
 
-fn broken(error: impl Into<redb::Error>) -> ReadError {
+pub(super) fn broken(error: impl Into<redb::Error>) -> ReadError {
     ReadError::Broken(Box::new(error.into()))
 }
 

@@ -41,7 +41,7 @@ use super::vault::{Vault, VaultError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// `journal::Place`
+    /// `EventKept`
     Event = 1,
     /// `RowKept`
     Pending = 2,
@@ -135,11 +135,20 @@ impl EndKept {
         EndKept { end: EndRecord::new(&end.finished), attempt: end.attempt }
     }
 
-    /// The end of this delivery; `None` if its webhook is none.
+    /// The end of this delivery.
     #[must_use]
-    pub fn end(&self, seq: Seq) -> Option<End> {
-        Some(End { finished: self.end.finished(seq)?, attempt: self.attempt })
+    pub fn end(&self, seq: Seq) -> End {
+        End { finished: self.end.finished(seq), attempt: self.attempt }
     }
+}
+
+/// Where an event is kept, beside its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventKept {
+    /// Where in the journal.
+    pub place: Place,
+    /// Whose it is.
+    pub project: ProjectId,
 }
 
 /// A segment of the journal that something points into.
@@ -392,6 +401,7 @@ mod tests {
                 due: Wall(1_700_000_000_000),
                 seq: Seq(300),
             },
+            project: ProjectId::new(5).expect("an id"),
             event: Seq(299),
             accepted: Wall(1_700_000_000_000),
             attempts: 2,
@@ -409,7 +419,7 @@ mod tests {
     fn version_1_is_fixed() {
         let hex: String =
             encode(Kind::Pending, b"key", &kept()).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, "0201556c6df602000202010182d098f70100010380205af8acd19101");
+        assert_eq!(hex, "02010e2466050502000202010182d098f70100010380205af8acd19101");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::entry;
 use super::flush::Flusher;
 use super::journal::{self, Journal, Place, Position};
 use super::lookup::Lookup;
-use super::overlay::{Overlay, Row};
+use super::overlay::{Before, Overlay, Row};
 use super::record::{self, Kind};
 use super::session::{POSITION, Session, meta_u64, put_meta_u64};
 use super::shared::Shared;
@@ -103,10 +103,12 @@ fn replay_entry(shared: &Shared, read: &journal::Entry) -> Result<(), WriteError
             length: bytes.len() as u32,
             crc: crc32c::crc32c(bytes),
         };
-        let settled = lookup.settled(&layers, None, &op);
         // What the entry says of the attempt before is what was known when it was written.
-        let settled = settled.map(|row| Row { attempt: previous.or(row.attempt), ..row });
-        layers.apply(&op, place, settled);
+        let before = lookup.before(&layers, None, &op).map(|before| match before {
+            Before::Row(row) => Before::Row(Row { attempt: previous.or(row.attempt), ..row }),
+            end @ Before::End(_) => end,
+        });
+        layers.apply(&op, place, before);
     }
     Ok(())
 }

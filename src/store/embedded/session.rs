@@ -6,18 +6,21 @@
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::journal::{Place, Position};
-use super::overlay::{End, Overlay, Row, Slot};
-use super::record::{self, ClosedLane, EndKept, Kind, RowKept, SegmentKept};
-use super::tables::{self, QueueRow, queue_key_bytes, queue_row};
+use super::journal::Position;
+use super::overlay::{End, Overlay, Row, Slot, Waits};
+use super::record::{self, ClosedLane, EndKept, EventKept, Kind, RowKept, SegmentKept};
+use super::tables::{
+    self, EVENT_CLASS, IndexRow, QueueRow, WaitsRow, class, queue_key_bytes, queue_row,
+};
 use super::vault::Vault;
 use super::writer::WriteError;
 use crate::logic::batch::{Batch, Expect, IdempotencyRecord, Op};
-use crate::model::delivery::Queue;
+use crate::model::delivery::{Finished, Queue, QueueKey, Status};
 use crate::model::event::EventName;
-use crate::model::ids::{ProjectId, WebhookId};
+use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
+use crate::store::query::Scope;
 
 /// The name of the journal's position in the table `meta`.
 pub const POSITION: &str = "journal";
@@ -31,11 +34,13 @@ pub struct Session<'t> {
     subscriptions: Table<'t, &'static [u8], u32>,
     fresh: Table<'t, QueueRow, &'static [u8]>,
     retry: Table<'t, QueueRow, &'static [u8]>,
-    waits: Table<'t, u64, (u8, u32, u64)>,
+    waits: Table<'t, u64, WaitsRow>,
     pub closed: Table<'t, u32, &'static [u8]>,
     pub events: Table<'t, u64, &'static [u8]>,
     pub event_refs: Table<'t, u64, u32>,
     pub finished: Table<'t, u64, &'static [u8]>,
+    by_status: Table<'t, IndexRow, ()>,
+    later: Table<'t, (u64, u64), ()>,
     pub segments: Table<'t, u64, &'static [u8]>,
     pub idempotency: Table<'t, (u32, u128), &'static [u8]>,
     pub idempotency_by_time: Table<'t, (u64, u32, u128), ()>,
@@ -60,6 +65,8 @@ impl<'t> Session<'t> {
             events: transaction.open_table(tables::EVENTS)?,
             event_refs: transaction.open_table(tables::EVENT_REFS)?,
             finished: transaction.open_table(tables::FINISHED)?,
+            by_status: transaction.open_table(tables::BY_STATUS)?,
+            later: transaction.open_table(tables::LATER)?,
             segments: transaction.open_table(tables::SEGMENTS)?,
             idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
             idempotency_by_time: transaction.open_table(tables::IDEMPOTENCY_BY_TIME)?,
@@ -75,8 +82,8 @@ impl<'t> Session<'t> {
 
     /// Brings the effects of the journal's tail.
     pub fn flush(&mut self, overlay: &Overlay) -> Result<(), WriteError> {
-        for (seq, place) in &overlay.events {
-            self.put_event(*seq, place)?;
+        for (seq, kept) in &overlay.events {
+            self.put_event(*seq, kept)?;
         }
         for (number, touched) in &overlay.segments {
             let mut segment = self.segment(*number)?;
@@ -94,24 +101,71 @@ impl<'t> Session<'t> {
             }
         }
         for (seq, waits) in &overlay.waits {
-            match waits.at {
-                Some((queue, (webhook, due, _))) => {
-                    self.waits.insert(*seq, (queue as u8, webhook, due))?;
-                }
-                None => self.forget_wait(*seq)?,
-            }
+            self.flush_wait(overlay, *seq, waits)?;
         }
         for (event, change) in &overlay.refs {
             self.count_event(*event, *change)?;
         }
-        for end in overlay.finished.values() {
-            self.put_finished(end)?;
+        for (seq, ended) in &overlay.finished {
+            if let Some(was) = &ended.was {
+                let Finished { project, webhook, ending, .. } = was.finished;
+                self.leave_index(project, webhook, ending.status(), *seq)?;
+            }
+            match &ended.now {
+                Some(end) => self.put_finished(end)?,
+                None => drop(self.finished.remove(*seq)?),
+            }
+        }
+        for key in &overlay.later {
+            self.later.insert(*key, ())?;
         }
         for ((project, key), known) in &overlay.idempotency {
             self.put_idempotency(*project, *key, known)?;
         }
         if overlay.seq_max > 0 {
             raise_meta(&mut self.meta, "seq_max", overlay.seq_max)?;
+        }
+        Ok(())
+    }
+
+    fn flush_wait(&mut self, overlay: &Overlay, seq: u64, waits: &Waits) -> Result<(), WriteError> {
+        let row = waits.at.and_then(|(queue, key)| overlay.slot(queue, key)?.row());
+        let Some(Row { pending, .. }) = row else {
+            self.forget_wait(seq)?;
+            return Ok(());
+        };
+        let QueueKey { webhook, due, .. } = pending.key;
+        let row = (pending.queue() as u8, webhook.get(), due.0, pending.project.get());
+        self.waits.insert(seq, row)?;
+        if waits.is_new {
+            self.enter_index(pending.project, webhook, Status::Pending, seq)?;
+        }
+        Ok(())
+    }
+
+    fn enter_index(
+        &mut self,
+        project: ProjectId,
+        webhook: WebhookId,
+        status: Status,
+        seq: u64,
+    ) -> Result<(), WriteError> {
+        for scope in [Scope::Project(project), Scope::Webhook(webhook)] {
+            self.by_status.insert(tables::index_row(scope, class(status), seq), ())?;
+        }
+        Ok(())
+    }
+
+    /// A delivery does not stand there any more.
+    pub fn leave_index(
+        &mut self,
+        project: ProjectId,
+        webhook: WebhookId,
+        status: Status,
+        seq: u64,
+    ) -> Result<(), WriteError> {
+        for scope in [Scope::Project(project), Scope::Webhook(webhook)] {
+            self.by_status.remove(tables::index_row(scope, class(status), seq))?;
         }
         Ok(())
     }
@@ -161,12 +215,23 @@ impl<'t> Session<'t> {
     }
 
     fn holds(&self, expect: &Expect) -> Result<bool, WriteError> {
-        if let Expect::IdempotencyFree { project, key, since } = expect {
-            let row = (project.get(), *key);
-            let Some(record) = self.idempotency.get(row)? else { return Ok(true) };
-            return Ok(is_free(row, record.value(), *since));
+        match expect {
+            Expect::IdempotencyFree { project, key, since } => {
+                let row = (project.get(), *key);
+                let Some(record) = self.idempotency.get(row)? else { return Ok(true) };
+                Ok(is_free(row, record.value(), *since))
+            }
+            Expect::Ended { seq, webhook } => self.has_ended(*seq, *webhook),
+            expect => webhook_holds(self.vault, &self.webhooks, &self.subscriptions, expect),
         }
-        webhook_holds(self.vault, &self.webhooks, &self.subscriptions, expect)
+    }
+
+    /// Whether a requeue would take it back: all overlays are in redb here.
+    fn has_ended(&self, seq: Seq, webhook: WebhookId) -> Result<bool, WriteError> {
+        let end = end_kept(&self.finished, seq)?.filter(|end| end.finished.webhook == webhook);
+        let Some(end) = end else { return Ok(false) };
+        let has_event = self.events.get(end.finished.event.0)?.is_some();
+        Ok(has_event && seq > closed_upto(&self.closed, webhook)?)
     }
 
     fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, WriteError> {
@@ -202,6 +267,8 @@ impl<'t> Session<'t> {
             Op::PutEvent(_)
             | Op::EraseEvent { .. }
             | Op::Enqueue(_)
+            | Op::EnqueueLater(_)
+            | Op::Requeue(_)
             | Op::Settle { .. }
             | Op::PutIdempotency(_) => {}
         }
@@ -241,15 +308,22 @@ impl<'t> Session<'t> {
         Ok(())
     }
 
-    /// A delivery does not wait any more.
-    pub fn forget_wait(&mut self, seq: u64) -> Result<(), WriteError> {
-        self.waits.remove(seq)?;
-        Ok(())
+    /// A delivery does not wait any more. Says whose it is, if it did.
+    pub fn forget_wait(&mut self, seq: u64) -> Result<Option<ProjectId>, WriteError> {
+        let row = self.waits.remove(seq)?.map(|row| row.value());
+        let ids = row.map(|(_, webhook, _, project)| {
+            Some((ProjectId::new(project)?, WebhookId::new(webhook)?))
+        });
+        let Some((project, webhook)) = ids.flatten() else { return Ok(None) };
+        self.leave_index(project, webhook, Status::Pending, seq)?;
+        Ok(Some(project))
     }
 
     /// Writes how a delivery ended.
     pub fn put_finished(&mut self, end: &End) -> Result<(), WriteError> {
-        let seq = end.finished.seq.0;
+        let Finished { seq, project, webhook, ending, .. } = end.finished;
+        let seq = seq.0;
+        self.enter_index(project, webhook, ending.status(), seq)?;
         let record = record::encode(Kind::Finished, &seq.to_be_bytes(), &EndKept::new(end));
         self.finished.insert(seq, record.as_slice())?;
         Ok(())
@@ -265,19 +339,29 @@ impl<'t> Session<'t> {
         Ok(())
     }
 
-    fn put_event(&mut self, seq: u64, place: &Place) -> Result<(), WriteError> {
+    fn put_event(&mut self, seq: u64, kept: &EventKept) -> Result<(), WriteError> {
         let key = seq.to_be_bytes();
-        let record = record::encode(Kind::Event, &key, place);
+        let record = record::encode(Kind::Event, &key, kept);
         let before = self.events.insert(seq, record.as_slice())?;
-        let before =
-            before.and_then(|row| record::decode::<Place>(Kind::Event, &key, row.value()).ok());
-        if let Some(before) = before {
-            self.leave_segment(before.number)?;
+        let before: Option<EventKept> =
+            before.and_then(|row| record::decode(Kind::Event, &key, row.value()).ok());
+        match before {
+            Some(before) => self.leave_segment(before.place.number)?,
+            None => {
+                self.by_status.insert(index_of_event(kept.project, seq), ())?;
+            }
         }
-        let mut segment = self.segment(place.number)?;
+        let mut segment = self.segment(kept.place.number)?;
         segment.events += 1;
         segment.events_once += 1;
-        self.put_segment(place.number, &segment)
+        self.put_segment(kept.place.number, &segment)
+    }
+
+    /// Removes an event that was at this place.
+    pub fn drop_event(&mut self, seq: u64, kept: &EventKept) -> Result<(), WriteError> {
+        self.by_status.remove(index_of_event(kept.project, seq))?;
+        self.later.retain_in((seq, 0)..=(seq, u64::MAX), |_, ()| false)?;
+        self.leave_segment(kept.place.number)
     }
 
     /// An event is not kept in this segment any more.
@@ -312,6 +396,10 @@ impl<'t> Session<'t> {
     }
 }
 
+fn index_of_event(project: ProjectId, seq: u64) -> IndexRow {
+    tables::index_row(Scope::Project(project), EVENT_CLASS, seq)
+}
+
 /// Whether an idempotency key is free again, as its record says. A damaged record can't vouch for
 /// anything.
 pub fn is_free(row: (u32, u128), record: &[u8], since: Wall) -> bool {
@@ -328,7 +416,7 @@ pub fn webhook_holds(
     expect: &Expect,
 ) -> Result<bool, WriteError> {
     match expect {
-        Expect::IdempotencyFree { .. } => Ok(false),
+        Expect::IdempotencyFree { .. } | Expect::Ended { .. } => Ok(false),
         Expect::WebhookRevision { id, revision } => {
             Ok(webhook(vault, webhooks, *id)?.map(|webhook| webhook.revision) == *revision)
         }
@@ -362,6 +450,29 @@ pub fn segment_kept(
     let kept =
         row.and_then(|row| record::decode(Kind::Segment, &number.to_be_bytes(), row.value()).ok());
     Ok(kept.unwrap_or_default())
+}
+
+/// How a delivery ended, as redb keeps it; a damaged record says nothing.
+pub fn end_kept(
+    finished: &impl ReadableTable<u64, &'static [u8]>,
+    seq: Seq,
+) -> Result<Option<End>, redb::StorageError> {
+    let Some(row) = finished.get(seq.0)? else { return Ok(None) };
+    let kept: Result<EndKept, _> =
+        record::decode(Kind::Finished, &seq.0.to_be_bytes(), row.value());
+    Ok(kept.ok().map(|kept| kept.end(seq)))
+}
+
+/// Up to which delivery a lane is closed. A damaged mark closes nothing: its deliveries stay
+/// pending, which loses nothing.
+pub fn closed_upto(
+    closed: &impl ReadableTable<u32, &'static [u8]>,
+    webhook: WebhookId,
+) -> Result<Seq, redb::StorageError> {
+    let Some(mark) = closed.get(webhook.get())? else { return Ok(Seq(0)) };
+    let lane: Result<ClosedLane, _> =
+        record::decode(Kind::ClosedLane, &webhook.get().to_be_bytes(), mark.value());
+    Ok(lane.map_or(Seq(0), |lane| lane.upto))
 }
 
 /// The keys of a webhook in the index of subscriptions.

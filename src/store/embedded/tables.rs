@@ -13,11 +13,13 @@
 //! | `subscriptions` | project (4 bytes, big endian), format, 0, event, 0, target URL | webhook | one webhook for each format, event and target; JSON:API's are not unique and have none |
 //! | `fresh` | (webhook, due ms, seq) | record Pending | deliveries that were never attempted |
 //! | `retry` | (webhook, due ms, seq) | record Pending | deliveries that were |
-//! | `waits` | seq of the delivery | (queue: 0 fresh, 1 retry; webhook; due ms) | where a pending delivery stands |
+//! | `waits` | seq of the delivery | (queue: 0 fresh, 1 retry; webhook; due ms; project) | where a pending delivery stands |
 //! | `closed` | webhook | record ClosedLane | rows up to its number have ended and are being moved |
-//! | `events` | seq | record Event | where in the journal the event is kept |
+//! | `events` | seq | record Event | where in the journal the event is kept, and whose it is |
 //! | `event_refs` | seq of the event | count | its pending deliveries; no row: none |
 //! | `finished` | seq | record Finished | with the place of its last attempt |
+//! | `by_status` | (scope: 0 project, 1 webhook; its id; class: 0 pending, 1 delivered, 2 failed, 3 cancelled, 4 event; seq) | - | what there is, by time; events by project alone |
+//! | `later` | (seq of the event, seq) | - | deliveries that an event did not become when it was accepted |
 //! | `segments` | number | record Segment | how many events are kept in it, and until when it speaks |
 //! | `idempotency` | (project, key hash) | record Idempotency | |
 //! | `idempotency_by_time` | (at ms, project, key hash) | - | for removal by age |
@@ -26,10 +28,14 @@
 use redb::TableDefinition;
 
 /// The number of the format that this code writes.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 /// A queue's key.
 pub type QueueRow = (u32, u64, u64);
+/// A value of `waits`.
+pub type WaitsRow = (u8, u32, u64, u32);
+/// A key of `by_status`.
+pub type IndexRow = (u8, u32, u8, u64);
 
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 pub const PROJECTS: TableDefinition<u32, &[u8]> = TableDefinition::new("projects");
@@ -37,20 +43,44 @@ pub const WEBHOOKS: TableDefinition<u32, &[u8]> = TableDefinition::new("webhooks
 pub const SUBSCRIPTIONS: TableDefinition<&[u8], u32> = TableDefinition::new("subscriptions");
 pub const FRESH: TableDefinition<QueueRow, &[u8]> = TableDefinition::new("fresh");
 pub const RETRY: TableDefinition<QueueRow, &[u8]> = TableDefinition::new("retry");
-pub const WAITS: TableDefinition<u64, (u8, u32, u64)> = TableDefinition::new("waits");
+pub const WAITS: TableDefinition<u64, WaitsRow> = TableDefinition::new("waits");
 pub const CLOSED: TableDefinition<u32, &[u8]> = TableDefinition::new("closed");
 pub const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 pub const EVENT_REFS: TableDefinition<u64, u32> = TableDefinition::new("event_refs");
 pub const FINISHED: TableDefinition<u64, &[u8]> = TableDefinition::new("finished");
+pub const BY_STATUS: TableDefinition<IndexRow, ()> = TableDefinition::new("by_status");
+pub const LATER: TableDefinition<(u64, u64), ()> = TableDefinition::new("later");
 pub const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
 pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("idempotency");
 pub const IDEMPOTENCY_BY_TIME: TableDefinition<(u64, u32, u128), ()> =
     TableDefinition::new("idempotency_by_time");
 pub const QUARANTINE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("quarantine");
 
-use crate::model::delivery::{Queue, QueueKey};
+use crate::model::delivery::{Queue, QueueKey, Status};
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
+use crate::store::query::Scope;
+
+/// The class of events in `by_status`.
+pub const EVENT_CLASS: u8 = 4;
+
+/// A row of `by_status`.
+pub fn index_row(scope: Scope, class: u8, seq: u64) -> IndexRow {
+    match scope {
+        Scope::Project(id) => (0, id.get(), class, seq),
+        Scope::Webhook(id) => (1, id.get(), class, seq),
+    }
+}
+
+/// The class of a status in `by_status`.
+pub fn class(status: Status) -> u8 {
+    match status {
+        Status::Pending => 0,
+        Status::Delivered => 1,
+        Status::Failed => 2,
+        Status::Cancelled => 3,
+    }
+}
 
 /// The table of a queue.
 pub fn queue_table(queue: Queue) -> TableDefinition<'static, QueueRow, &'static [u8]> {

@@ -14,13 +14,13 @@ use redb::{ReadableTable, WriteTransaction};
 
 use super::journal::Place;
 use super::overlay::{End, Row};
-use super::record::{self, ClosedLane, Kind, RowKept};
+use super::record::{self, ClosedLane, EndKept, EventKept, Kind, RowKept};
 use super::session::Session;
 use super::tables::{self, queue_key_bytes};
 use super::writer::WriteError;
 use crate::logic::batch::IdempotencyRecord;
-use crate::model::delivery::Queue;
-use crate::model::ids::Seq;
+use crate::model::delivery::{Finished, Queue};
+use crate::model::ids::{ProjectId, Seq};
 use crate::model::time::Wall;
 
 /// Rows that one step looks at for each that it may remove: needed ones may lie between.
@@ -41,7 +41,7 @@ pub struct Pruned {
 pub struct Cursor(u64);
 
 /// An event that can go, and where it is kept; its place may be unreadable.
-type OldEvent = (u64, Option<Place>);
+type OldEvent = (u64, Option<EventKept>);
 
 impl Session<'_> {
     /// Ends up to `rows_max` rows of closed lanes, and says how many and whether there are more.
@@ -119,20 +119,32 @@ impl Session<'_> {
     ) -> Result<Pruned, WriteError> {
         let oldest = Seq::at(keep_since).0;
         let mut left = rows_max;
-        for entry in self.finished.extract_from_if(..oldest, |_, _| true)?.take(left) {
-            entry?;
-            left -= 1;
-        }
+        left -= self.prune_finished(oldest, left)?;
         let (events, complete) = self.old_events(oldest, left, cursor)?;
         left -= events.len();
-        for (seq, place) in events {
+        for (seq, kept) in events {
             self.events.remove(seq)?;
-            if let Some(place) = place {
-                self.leave_segment(place.number)?;
+            if let Some(kept) = kept {
+                self.drop_event(seq, &kept)?;
             }
         }
         left -= self.prune_idempotency(keep_since, left)?;
         Ok(Pruned { rows: rows_max - left, complete: complete && left > 0 })
+    }
+
+    fn prune_finished(&mut self, oldest: u64, rows_max: usize) -> Result<usize, WriteError> {
+        let mut ends = Vec::new();
+        for entry in self.finished.extract_from_if(..oldest, |_, _| true)?.take(rows_max) {
+            let (seq, record) = entry?;
+            let seq = seq.value();
+            let kept: Result<EndKept, _> =
+                record::decode(Kind::Finished, &seq.to_be_bytes(), record.value());
+            ends.push(kept.ok().map(|kept| kept.end(Seq(seq)).finished));
+        }
+        for Finished { seq, project, webhook, ending, .. } in ends.iter().flatten() {
+            self.leave_index(*project, *webhook, ending.status(), seq.0)?;
+        }
+        Ok(ends.len())
     }
 
     fn old_events(
@@ -196,10 +208,10 @@ impl Session<'_> {
         for entry in self.events.range(..Seq::at(until.plus(1)).0)? {
             let (seq, record) = entry?;
             let seq = seq.value();
-            let place: Result<Place, _> =
+            let kept: Result<EventKept, _> =
                 record::decode(Kind::Event, &seq.to_be_bytes(), record.value());
-            match place {
-                Ok(place) if place.number == number => found.push((seq, place)),
+            match kept {
+                Ok(EventKept { place, .. }) if place.number == number => found.push((seq, place)),
                 _ => {}
             }
             if found.len() >= rows_max {
@@ -235,8 +247,8 @@ pub fn set_aside(
         Rotten::Queue(queue, row) => {
             let value = session.queue(*queue).remove(*row)?.map(|value| value.value().to_vec());
             if value.is_some() {
-                session.forget_wait(row.2)?;
-                end_damaged(session, *row)?;
+                let project = session.forget_wait(row.2)?;
+                end_damaged(session, *row, project)?;
             }
             let name = if *queue == Queue::Fresh { "fresh" } else { "retry" };
             (name, queue_key_bytes(*row), value)
@@ -244,9 +256,9 @@ pub fn set_aside(
         Rotten::Event(seq) => {
             let value = session.events.remove(*seq)?.map(|value| value.value().to_vec());
             let key = seq.to_be_bytes().to_vec();
-            let place = value.as_ref().map(|value| record::decode(Kind::Event, &key, value));
-            if let Some(Ok(Place { number, .. })) = place {
-                session.leave_segment(number)?;
+            let kept = value.as_ref().map(|value| record::decode(Kind::Event, &key, value));
+            if let Some(Ok(kept)) = kept {
+                session.drop_event(*seq, &kept)?;
             }
             ("events", key, value)
         }
@@ -259,13 +271,18 @@ pub fn set_aside(
 }
 
 /// Reports a delivery whose row is unreadable as failed: its key still says which one it was.
-fn end_damaged(session: &mut Session<'_>, row: tables::QueueRow) -> Result<(), WriteError> {
-    use crate::model::delivery::{Ending, FailedReason, Finished};
-    let Some(key) = tables::queue_key(row) else { return Ok(()) };
+fn end_damaged(
+    session: &mut Session<'_>,
+    row: tables::QueueRow,
+    project: Option<ProjectId>,
+) -> Result<(), WriteError> {
+    use crate::model::delivery::{Ending, FailedReason};
+    let (Some(key), Some(project)) = (tables::queue_key(row), project) else { return Ok(()) };
     let finished = Finished {
         seq: key.seq,
         event: Seq(0),
         webhook: key.webhook,
+        project,
         attempts: 0,
         accepted: key.seq.wall(),
         finished: key.due,

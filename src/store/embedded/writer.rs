@@ -26,7 +26,7 @@ use super::entry;
 use super::flush::{Checkpoint, Flushed, Flusher};
 use super::journal::{Journal, Place, Position};
 use super::lookup::Lookup;
-use super::overlay::{Overlay, Row};
+use super::overlay::{Before, Overlay};
 use super::recover::{begin, length};
 use super::session::Session;
 use super::shared::{Layers, Shared};
@@ -282,9 +282,9 @@ impl Writer {
         self.journal.entry();
         entry::begin(self.journal.text());
         for op in &batch.ops {
-            let settled = lookup.settled(layers, None, op);
-            let place = put(&mut self.journal, op, settled);
-            layers.apply(op, place, settled);
+            let before = lookup.before(layers, None, op);
+            let place = put(&mut self.journal, op, before);
+            layers.apply(op, place, before);
         }
         self.journal.end_entry();
         Ok(Fate::Written)
@@ -353,9 +353,9 @@ impl Writer {
                 self.journal.entry();
                 entry::begin_direct(self.journal.text());
                 for op in ops.iter().filter(|op| entry::stands(op)) {
-                    let settled = lookup.settled(&layers, Some(&part), op);
-                    let place = put(&mut self.journal, op, settled);
-                    part.apply(op, place, settled);
+                    let before = lookup.before(&layers, Some(&part), op);
+                    let place = put(&mut self.journal, op, before);
+                    part.apply(op, place, before);
                 }
                 self.journal.end_entry();
             }
@@ -507,22 +507,23 @@ impl Writer {
 
 impl Layers {
     /// Takes a write into the active overlay, and counts.
-    pub(super) fn apply(&mut self, op: &Op, place: Place, settled: Option<Row>) {
+    pub(super) fn apply(&mut self, op: &Op, place: Place, before: Option<Before>) {
         match op {
             Op::PutEvent(_) => self.events += 1,
-            Op::Enqueue(_) => self.pending += 1,
-            Op::Settle { next: Next::Finished(_), .. } if settled.is_some() => {
+            Op::Enqueue(_) | Op::EnqueueLater(_) => self.pending += 1,
+            Op::Requeue(_) if before.is_some() => self.pending += 1,
+            Op::Settle { next: Next::Finished(_), .. } if before.is_some() => {
                 self.pending = self.pending.saturating_sub(1);
             }
             _ => {}
         }
-        self.active.apply(op, place, settled);
+        self.active.apply(op, place, before);
     }
 }
 
 /// Puts a write into the journal's open entry, and says where it is.
-pub(super) fn put(journal: &mut Journal, op: &Op, settled: Option<Row>) -> Place {
-    let start = entry::put(journal.text(), op, settled.and_then(|row| row.attempt));
+pub(super) fn put(journal: &mut Journal, op: &Op, before: Option<Before>) -> Place {
+    let start = entry::put(journal.text(), op, before.and_then(|before| before.attempt()));
     journal.place(start)
 }
 
