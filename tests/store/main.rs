@@ -4,6 +4,7 @@
 //! the tests of what only a disk can do: reopen, lock, rot. Must never test one store alone where
 //! the contract speaks of all.
 
+mod erased;
 mod room;
 
 use std::path::{Path, PathBuf};

@@ -31,6 +31,7 @@ mod thread;
 mod trim;
 mod upkeep;
 pub mod vault;
+mod wipe;
 mod writer;
 
 use std::fs::{File, OpenOptions};

@@ -66,6 +66,7 @@ impl Writer {
             pass: Pass::default(),
         };
         writer.direct(|_, session| session.reseal())?;
+        writer.wipe_owed()?;
         // What never got anything.
         writer.release_old(Wall(1))?;
         Ok(writer)

@@ -42,6 +42,7 @@ pub struct Session<'t> {
     by_status: Table<'t, IndexRow, ()>,
     later: Table<'t, (u64, u64), ()>,
     pub segments: Table<'t, u64, &'static [u8]>,
+    pub wipes: Table<'t, (u64, u64), u32>,
     pub idempotency: Table<'t, (u32, u128), &'static [u8]>,
     pub idempotency_by_time: Table<'t, (u64, u32, u128), ()>,
 }
@@ -68,6 +69,7 @@ impl<'t> Session<'t> {
             by_status: transaction.open_table(tables::BY_STATUS)?,
             later: transaction.open_table(tables::LATER)?,
             segments: transaction.open_table(tables::SEGMENTS)?,
+            wipes: transaction.open_table(tables::WIPES)?,
             idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
             idempotency_by_time: transaction.open_table(tables::IDEMPOTENCY_BY_TIME)?,
         })

@@ -23,6 +23,7 @@
 //! | `segments` | number | record Segment | how many events are kept in it, and until when it speaks |
 //! | `idempotency` | (project, key hash) | record Idempotency | |
 //! | `idempotency_by_time` | (at ms, project, key hash) | - | for removal by age |
+//! | `wipes` | (segment, offset) | length | erased payloads, to be overwritten |
 //! | `quarantine` | table, 0, key bytes | raw value | damaged records, set aside |
 
 use redb::TableDefinition;
@@ -54,6 +55,7 @@ pub const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments
 pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("idempotency");
 pub const IDEMPOTENCY_BY_TIME: TableDefinition<(u64, u32, u128), ()> =
     TableDefinition::new("idempotency_by_time");
+pub const WIPES: TableDefinition<(u64, u64), u32> = TableDefinition::new("wipes");
 pub const QUARANTINE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("quarantine");
 
 use crate::model::delivery::{Queue, QueueKey, Status};

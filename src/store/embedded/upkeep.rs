@@ -224,7 +224,7 @@ impl Session<'_> {
     /// Removes a segment from the list of those that are pointed into.
     pub fn forget_segment(&mut self, number: u64) -> Result<(), WriteError> {
         self.segments.remove(number)?;
-        Ok(())
+        self.forget_wipes(number)
     }
 }
 

@@ -308,6 +308,7 @@ impl Writer {
             }
         };
         let done = self.direct(|_, session| {
+            session.owe_wipes(&wipes)?;
             let mut found = Vec::with_capacity(batches.len());
             for (batch, part) in batches.iter().zip(&journaled) {
                 let fate = session.batch(batch)?;
@@ -364,28 +365,6 @@ impl Writer {
         drop(layers);
         self.journal.commit()?;
         Ok((parts, wipes))
-    }
-
-    /// An erasure as what it writes: the event without its payload, in a place of its own.
-    fn expand(&self, op: &Op, wipes: &mut Vec<Place>) -> Result<Op, WriteError> {
-        let Op::EraseEvent { event, at } = op else { return Ok(op.clone()) };
-        let Ok(Some(place)) = self.shared.event_place(*event) else { return Ok(op.clone()) };
-        let body = self.shared.place(&place)?;
-        let Some(Ok(found)) = body.map(|body| entry::event(&body)) else { return Ok(op.clone()) };
-        wipes.push(place);
-        Ok(Op::PutEvent(Arc::new(found.erased(*at))))
-    }
-
-    /// Overwrites payloads that are erased. Nothing reads there any more: redb points elsewhere,
-    /// and its position lies behind.
-    fn wipe(&mut self, places: &[Place]) -> Result<(), WriteError> {
-        for place in places {
-            let zeros = vec![0; place.length as usize];
-            let file = self.shared.files.open(place.number).map_err(WriteError::Unwritten)?;
-            file.write_at(place.offset, &zeros).map_err(WriteError::Unwritten)?;
-            file.sync().map_err(WriteError::Unwritten)?;
-        }
-        Ok(())
     }
 
     /// One synced commit of redb that brings the overlays along.
