@@ -5,6 +5,7 @@
 //! the contract speaks of all.
 
 mod erased;
+mod found;
 mod room;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use postrider::logic::batch::{
 };
 use postrider::model::attempt::{Attempt, Outcome, Phases};
 use postrider::model::delivery::{
-    CancelledReason, Ending, FailedReason, Finished, Pending, Queue, QueueKey, Status,
+    CancelledReason, Ending, FailedReason, Finished, Pending, Queue, QueueKey,
 };
 use postrider::model::event::{Dialect, Event, EventName, Kind, Source};
 use postrider::model::ids::{EventId, ProjectId, Seq, WebhookId};
@@ -31,7 +32,6 @@ use postrider::store::embedded::journal::memory::Disk;
 use postrider::store::embedded::vault::{Key, Vault};
 use postrider::store::embedded::{Embedded, FILE_NAME, JOURNAL_NAME, OpenError, Settings};
 use postrider::store::memory::Memory;
-use postrider::store::query::{DeliveryQuery, EventQuery, Order, Scope};
 use postrider::store::{CommitError, ReadError, Store, Upkeep};
 use proptest::prelude::*;
 
@@ -236,6 +236,11 @@ impl Stepped {
 
     fn store(&self) -> &Inline {
         self.inline.as_ref().expect("is open")
+    }
+
+    fn close(&mut self) -> Backend {
+        self.inline = None;
+        self.backend.clone()
     }
 
     fn step(&mut self, step: &Step) {
@@ -450,48 +455,6 @@ fn ends(op: &Op) -> Option<Finished> {
     }
 }
 
-/// What the questions about deliveries and events find, page by page.
-fn observe_found(
-    store: &dyn Store,
-    history: &History,
-    say: &mut dyn FnMut(&str, &dyn std::fmt::Debug),
-) {
-    let scopes = (1..4).flat_map(|id| {
-        let project = ProjectId::new(id).expect("an id");
-        [Scope::Project(project), Scope::Webhook(WebhookId::new(id).expect("an id"))]
-    });
-    let statuses = [None, Some(Status::Pending), Some(Status::Delivered), Some(Status::Cancelled)];
-    for scope in scopes {
-        for status in statuses {
-            for order in [Order::NewestFirst, Order::OldestFirst] {
-                let (mut from, mut to) = (Seq(0), Seq(u64::MAX));
-                loop {
-                    let query = DeliveryQuery { scope, status, from, to, order, rows_max: 3 };
-                    let found = store.deliveries(&query).expect("reads");
-                    say("deliveries", &found);
-                    let Some(last) = found.last().map(|row| row.seq().0) else { break };
-                    match order {
-                        Order::NewestFirst => to = Seq(last - 1),
-                        Order::OldestFirst => from = Seq(last + 1),
-                    }
-                }
-            }
-        }
-        let Scope::Project(project) = scope else { continue };
-        for order in [Order::NewestFirst, Order::OldestFirst] {
-            let (from, to) = (Seq(2), Seq(u64::MAX));
-            let query = EventQuery { project, from, to, order, rows_max: 5 };
-            say("events", &store.events(&query).expect("reads"));
-        }
-    }
-    for seq in &history.events {
-        say("deliveries of", &store.deliveries_of(*seq, 4).expect("reads"));
-    }
-    for row in &history.rows {
-        say("delivery", &store.delivery(row.key.seq).expect("reads"));
-    }
-}
-
 /// All that the seam shows, as text.
 fn observe(store: &dyn Store, history: &History) -> String {
     let mut out = String::new();
@@ -527,7 +490,7 @@ fn observe(store: &dyn Store, history: &History) -> String {
             say("attempts", &store.attempts(key.seq).expect("reads"));
         }
     }
-    observe_found(store, history, &mut say);
+    found::observe(store, history, &mut say);
     for key in 0..3 {
         let one = ProjectId::new(1).expect("an id");
         say("idempotency", &store.idempotency(one, key).expect("reads"));
@@ -568,7 +531,10 @@ proptest! {
     fn embedded_is_like_memory(steps in proptest::collection::vec(step(), 1..40)) {
         let want = run(&mut Memory::new(), |store| store, |_, _| (), &steps);
         let threaded = run(&mut on_memory(), |store| store, |_, _| (), &steps);
-        let stepped = run(&mut Stepped::new(), |own| own.store(), Stepped::step, &steps);
+        let mut own = Stepped::new();
+        let stepped = run(&mut own, |own| own.store(), Stepped::step, &steps);
+        let (want_rows, rows) = found::index(&mut own);
+        prop_assert_eq!(want_rows, rows);
         for got in [threaded, stepped] {
             for (want, got) in want.lines().zip(got.lines()) {
                 prop_assert_eq!(want, got);
