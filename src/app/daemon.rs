@@ -246,6 +246,7 @@ fn core_settings(config: &Config) -> Result<core::Settings, StartError> {
         disable_failing_after_ms: delivery.disable_failing_after_ms,
         user_agent: HeaderValue::try_from(&delivery.user_agent)
             .map_err(|_| StartError::UserAgent)?,
+        feed_changes_max: config.server.stream_changes_max as usize,
     })
 }
 
@@ -276,6 +277,8 @@ fn api_config(config: &Config) -> ApiConfig {
         },
         sns_confirm: config.sources.sns_confirm,
         metrics_public: config.metrics.public,
+        streams_max: config.server.streams_max as usize,
+        stream_heartbeat_ms: config.server.stream_heartbeat_ms,
     }
 }
 

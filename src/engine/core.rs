@@ -13,6 +13,7 @@
 mod commands;
 mod hidden;
 mod own;
+mod settle;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,9 +26,10 @@ use super::StartError;
 use super::cache::{Cached, EventCache};
 use super::command::{self, Answer, Change, Command, CommandError, Own, Tested};
 use super::counters::Counters;
+use super::feed::{self, Feed};
 use super::submit::{Accepted, Plan, Planned, Submission, SubmitError};
 use crate::logic::address::AllowList;
-use crate::logic::batch::{AcceptedEvent, Batch, Durability, Next, Op};
+use crate::logic::batch::{AcceptedEvent, Batch, Op};
 use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::{
     self, Dispatcher, Ended, Figures, Input, Output, Probe, Settled, TargetFigures, TargetLimits,
@@ -64,6 +66,8 @@ pub struct Settings {
     pub disable_failing_after_ms: Option<u64>,
     /// What deliveries call themselves.
     pub user_agent: HeaderValue,
+    /// Changes of deliveries that are kept for those who follow.
+    pub feed_changes_max: usize,
 }
 
 /// What the core is told.
@@ -208,7 +212,7 @@ enum After {
         reply: Option<oneshot::Sender<Result<Answer, CommandError>>>,
         change: Box<Change>,
     },
-    Settle(Vec<Settled>),
+    Settle(Vec<Settled>, Vec<feed::Change>),
 }
 
 /// The core.
@@ -237,6 +241,9 @@ pub struct Core {
     closing: BTreeMap<WebhookId, u32>,
     settle_ops: Vec<Op>,
     settled: Vec<Settled>,
+    /// What the feed will tell of them.
+    told: Vec<feed::Change>,
+    feed: Arc<Feed>,
     tests: BTreeMap<Seq, oneshot::Sender<Result<Answer, CommandError>>>,
     upkeep_running: bool,
     upkeep_soon: bool,
@@ -274,6 +281,7 @@ impl Core {
         let mut dispatcher =
             Dispatcher::new(settings.dispatcher, settings.targets.clone(), mix(seed ^ 1));
         dispatcher.expire_from(now.mono.plus(steady::YOUNG_MS));
+        let feed_changes_max = settings.feed_changes_max;
         let mut core = Core {
             settings,
             catalog: Arc::new(RwLock::new(Catalog::default())),
@@ -294,6 +302,8 @@ impl Core {
             closing: BTreeMap::new(),
             settle_ops: Vec::new(),
             settled: Vec::new(),
+            told: Vec::new(),
+            feed: Arc::new(Feed::new(mix(seed ^ 2), feed_changes_max)),
             tests: BTreeMap::new(),
             upkeep_running: false,
             upkeep_soon: false,
@@ -410,17 +420,6 @@ impl Core {
         self.upkeep(now);
     }
 
-    /// Hands out the settlements of this turn as one batch.
-    pub fn flush(&mut self) {
-        if self.settle_ops.is_empty() {
-            return;
-        }
-        let ops = std::mem::take(&mut self.settle_ops);
-        let settled = std::mem::take(&mut self.settled);
-        let batch = Batch { expect: Vec::new(), ops, durability: Durability::Soon };
-        self.commit(batch, After::Settle(settled));
-    }
-
     /// How many payloads were erased since the start.
     #[must_use]
     pub fn erasures(&self) -> u64 {
@@ -535,6 +534,7 @@ impl Core {
                     CommitError::Full => SubmitError::Full,
                     error => SubmitError::Store(error.to_string().into()),
                 });
+                let project = events.first().map(|event| event.project);
                 let accepted = result.map(|()| {
                     for (event, accepted) in events.into_iter().zip(&accepted) {
                         self.cache.put(event, accepted.deliveries as usize);
@@ -546,11 +546,13 @@ impl Core {
                     answer(reply, accepted);
                 }
                 if is_accepted {
+                    self.tell_arrived(project, &rows);
                     self.dispatch(now, Input::Arrived(rows));
                 }
             }
-            After::Settle(settled) => {
+            After::Settle(settled, told) => {
                 if result.is_ok() {
+                    self.feed.push(told);
                     self.dispatch(now, Input::Settled(settled));
                 }
             }
@@ -592,6 +594,7 @@ impl Core {
         }
         let mut result = Answer::Done;
         for (webhook, upto, ending) in change.closes {
+            self.tell_closed(now, webhook, upto, ending);
             self.dispatch(now, Input::LaneClosed { webhook, upto, ending });
             self.upkeep_soon = true;
         }
@@ -610,6 +613,7 @@ impl Core {
         if let Some(id) = change.removes_project {
             self.planned_projects.remove(&id);
             self.allows.remove(&id);
+            self.feed.forget(id);
             self.write_catalog(|catalog| catalog.remove_project(id));
         }
         if let Some(seq) = change.erases {
@@ -728,7 +732,7 @@ impl Core {
                     self.effects.push_back(Effect::Fetch { number, webhook, queue, after, rows });
                 }
                 Output::Start { row, probe } => self.start(row, probe),
-                Output::Settle(op) => self.settle(*op),
+                Output::Settle(op) => self.settle(now, *op),
                 Output::Gone(webhook) => self.disable(now, webhook, Own::Gone),
             }
         }
@@ -752,20 +756,6 @@ impl Core {
             user_agent: self.settings.user_agent.clone(),
         };
         self.effects.push_back(Effect::Start(Box::new(job)));
-    }
-
-    fn settle(&mut self, op: Op) {
-        if let Op::Settle { queue, key, next, .. } = &op {
-            let again = match next {
-                Next::Pending(row) => Some(*row),
-                Next::Finished(finished) => {
-                    self.counters.finished(finished);
-                    None
-                }
-            };
-            self.settled.push(Settled { queue: *queue, key: *key, again });
-        }
-        self.settle_ops.push(op);
     }
 
     fn upkeep(&mut self, now: Now) {

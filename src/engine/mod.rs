@@ -14,6 +14,7 @@ pub mod cache;
 pub mod command;
 pub mod core;
 pub mod counters;
+pub mod feed;
 mod once;
 mod perform;
 pub mod submit;
@@ -31,8 +32,8 @@ use crate::logic::batch::{Durability, IdempotencyRecord};
 use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::{Figures, TargetFigures};
 use crate::model::delivery::{Pending, Queue};
-use crate::model::event::Event;
-use crate::model::ids::Seq;
+use crate::model::event::{Event, EventName};
+use crate::model::ids::{EventId, Seq};
 use crate::model::target::Origin;
 use crate::model::time::{DAY_MS, Mono, SECOND_MS, Wall};
 use crate::net::Net;
@@ -41,6 +42,7 @@ use crate::store::{ReadError, Stats, Store};
 use self::command::{Answer, Command, CommandError};
 use self::core::{Core, Effect, Message};
 use self::counters::Counters;
+use self::feed::Feed;
 use self::submit::{Accepted, Submission, SubmitError};
 
 /// How long finished deliveries, attempts and payloads are kept, unless configured.
@@ -89,6 +91,7 @@ pub struct Handle {
     store: Arc<dyn Store>,
     status: Arc<Status>,
     counters: Arc<Counters>,
+    feed: Arc<Feed>,
 }
 
 #[derive(Default)]
@@ -194,6 +197,23 @@ impl Handle {
         &self.counters
     }
 
+    /// What changed of deliveries lately.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// The ids and names of events, in order; `None` for one that can't be read. Reads the disk.
+    pub async fn event_heads(&self, seqs: Vec<Seq>) -> Vec<Option<(EventId, EventName)>> {
+        let store = Arc::clone(&self.store);
+        let count = seqs.len();
+        let read = tokio::task::spawn_blocking(move || {
+            let head = |seq| Some(store.event(seq).ok()??).map(|one| (one.id, one.name.clone()));
+            seqs.into_iter().map(head).collect()
+        });
+        read.await.unwrap_or_else(|_| vec![None; count])
+    }
+
     /// When the loop turned last.
     #[must_use]
     pub fn ticked(&self) -> Mono {
@@ -275,6 +295,7 @@ impl Engine {
             store: Arc::clone(&store),
             status: Arc::clone(&status),
             counters: core.counters(),
+            feed: core.feed(),
         };
         let attempts = tokio::task::JoinSet::new();
         let deliver = settings.deliver;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Response, StatusCode, header};
+use tokio::sync::Semaphore;
 
 use super::auth::{self, Proven};
 use super::body::Body;
@@ -43,6 +44,10 @@ pub struct ApiConfig {
     pub sns_confirm: bool,
     /// Whether `/metrics` needs no token.
     pub metrics_public: bool,
+    /// Live streams at once.
+    pub streams_max: usize,
+    /// A stream that has nothing to say says so this often, in milliseconds.
+    pub stream_heartbeat_ms: u64,
 }
 
 /// The service.
@@ -57,6 +62,8 @@ pub struct Api {
     pub(super) started: Wall,
     /// Held while a hidden webhook is made, so that there is one for each target of `/send/`.
     pub(super) sending: tokio::sync::Mutex<()>,
+    /// Live streams that may still be opened.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// A request that passed the routing and belongs to a proved project.
@@ -105,6 +112,7 @@ impl Api {
             intake: IntakeCounters::default(),
             started: clock::now().wall,
             sending: tokio::sync::Mutex::default(),
+            streams: Arc::new(Semaphore::new(config.streams_max.min(Semaphore::MAX_PERMITS))),
         }
     }
 

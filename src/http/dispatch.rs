@@ -15,7 +15,7 @@ use super::respond::{self, JSON, RequestId};
 use super::route::{EventAction, Route};
 use super::server::Service;
 use super::{
-    events, intake, jsonapi, keys, manage, metrics, operator, ops, publish, rotation, send,
+    events, intake, jsonapi, keys, manage, metrics, operator, ops, publish, rotation, send, stream,
     targets, tokens,
 };
 use crate::clock;
@@ -276,6 +276,7 @@ impl Api {
             }
             (Route::Targets, _) => targets::list_share(self, &call).await,
             (Route::Target(origin), _) => targets::show_share(self, &call, origin).await,
+            (Route::DeliveryStream, _) => stream::open(self, &call),
             (Route::Events, _) => publish::publish(self, &call).await,
             (Route::Send, _) => send::send(self, &call).await,
             (Route::In(source), _) => intake::take(self, &call, source).await,

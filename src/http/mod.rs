@@ -26,5 +26,6 @@ mod rotation;
 pub mod route;
 mod send;
 pub mod server;
+mod stream;
 mod targets;
 mod tokens;

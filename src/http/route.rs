@@ -36,6 +36,8 @@ pub enum Route {
     Events,
     /// `/events/{id}/{action}/`
     EventAction(Option<EventId>, EventAction),
+    /// `/deliveries/stream/`
+    DeliveryStream,
     /// `/targets/`
     Targets,
     /// `/targets/{id}/`
@@ -177,9 +179,12 @@ impl Route {
     #[must_use]
     pub fn allow(&self) -> &'static str {
         match self {
-            Route::Health | Route::Ready | Route::Project | Route::Metrics | Route::Stats => {
-                "GET, HEAD, OPTIONS"
-            }
+            Route::Health
+            | Route::Ready
+            | Route::Project
+            | Route::Metrics
+            | Route::DeliveryStream
+            | Route::Stats => "GET, HEAD, OPTIONS",
             Route::Webhooks
             | Route::Projects
             | Route::Tokens
@@ -253,6 +258,7 @@ fn of_project(segments: &[&str]) -> Option<Route> {
         }
         ["events"] => Some(Route::Events),
         ["events", id, "erase"] => Some(Route::EventAction(EventId::parse(id), EventAction::Erase)),
+        ["deliveries", "stream"] => Some(Route::DeliveryStream),
         ["targets"] => Some(Route::Targets),
         ["targets", id] => Some(Route::Target(Origin::parse_id(id))),
         ["send"] => Some(Route::Send),
@@ -320,6 +326,7 @@ mod tests {
             ),
             ("/tokens/7/", Some(Route::Token(7))),
             ("/tokens/-7/", None),
+            ("/deliveries/stream/", Some(Route::DeliveryStream)),
             ("/send/", Some(Route::Send)),
             ("/stats/", Some(Route::Stats)),
             ("/projects/3/stats/", None),

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -38,6 +38,9 @@ const PATH_BYTES_MAX: usize = 2 * 1_024;
 const QUERY_BYTES_MAX: usize = 8 * 1_024;
 /// hyper's own minimum, and enough for the answers to be written in few pieces.
 const BUFFER_BYTES_MIN: usize = 64 * 1_024;
+/// At a stop, for a client to take the end of a response that is made while it is sent: one that
+/// reads slowly, or not at all, holds nothing up.
+const STREAM_END_MS_MAX: u64 = 2_000;
 /// After an accept that failed for want of file descriptors or memory: they come back when a
 /// connection ends, and trying sooner only burns the processor.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -273,14 +276,20 @@ async fn connection<IO, S>(
     let activity = Activity::accepted();
     let watched = TokioIo::new(Watched::new(io, activity.clone(), io_limits(&shared.config)));
     let http = http1(&shared.config);
-    let link = Arc::new(Link { addr, activity, requests: AtomicU32::new(0), shared });
-    let answers = service_fn(move |request| answer(Arc::clone(&link), request));
+    let requests = AtomicU32::new(0);
+    let link = Arc::new(Link { addr, activity, requests, streams: AtomicBool::new(false), shared });
+    let answering = Arc::clone(&link);
+    let answers = service_fn(move |request| answer(Arc::clone(&answering), request));
     let mut serving = pin!(http.serve_connection(watched, answers));
     let served = tokio::select! {
         served = serving.as_mut() => served,
         () = stopping(shutdown) => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            if link.streams.load(Ordering::Relaxed) {
+                clock::within(STREAM_END_MS_MAX, serving).await.unwrap_or(Ok(()))
+            } else {
+                serving.await
+            }
         }
     };
     if let Err(error) = served {
@@ -318,6 +327,8 @@ struct Link<S> {
     addr: Option<SocketAddr>,
     activity: Activity,
     requests: AtomicU32,
+    /// Whether the last response is made while it is sent.
+    streams: AtomicBool,
     shared: Arc<Shared<S>>,
 }
 
@@ -344,6 +355,8 @@ async fn answer<S: Service>(
     if had_body && !response.status().is_success() {
         busy.unread();
     }
+    let streams = matches!(response.body(), Body::Stream(_));
+    link.streams.store(streams, Ordering::Relaxed);
     let mut response = response.map(|body| Tracked { body, _busy: busy });
     respond::finish(&mut response, id);
     if nth >= config.requests_per_connection_max {

@@ -7,13 +7,13 @@ an answer itself. Usage: run.py [SUITE...]. Environment: POSTRIDER_BINARY.
 import sys
 
 from api import (delivery, health, idempotency, isolation, lifecycle, operator, publish, rotation,
-                 targets)
+                 stream, targets)
 from api.scene import PROJECTS, SECRET, Stage, keys
 from harness.report import Report
 
 SUITES = {module.__name__.split(".")[-1]: module
           for module in (publish, idempotency, delivery, lifecycle, rotation, isolation, targets,
-                        operator, health)}
+                        operator, stream, health)}
 
 
 def main(report, names):

@@ -65,6 +65,12 @@ pub struct Server {
     pub client_burst: u32,
     /// Failed authentications a minute of one client.
     pub auth_failures_per_minute: u32,
+    /// Live streams at once.
+    pub streams_max: u32,
+    /// Changes of deliveries that are kept for streams that come back.
+    pub stream_changes_max: u32,
+    /// How often a stream that has nothing to say says so.
+    pub stream_heartbeat_ms: u64,
     /// Time for a stop: to finish what is under way.
     pub drain_timeout_ms: u64,
 }
@@ -285,6 +291,9 @@ impl Config {
                 client_rate_per_second: 0,
                 client_burst: 0,
                 auth_failures_per_minute: 0,
+                streams_max: 0,
+                stream_changes_max: 0,
+                stream_heartbeat_ms: 0,
                 drain_timeout_ms: 0,
             },
             store: Store {

@@ -146,7 +146,7 @@ const fn list<T>(wants: &'static str, add: fn(&mut T, &str) -> Result<(), ValueE
     Kind::List { wants, empty_ok: true, add }
 }
 
-static SERVER: [Setting<Config>; 12] = [
+static SERVER: [Setting<Config>; 15] = [
     setting(
         "listen",
         text("an address and a port", |c, v| set(&mut c.server.listen, words::address(v))),
@@ -213,6 +213,24 @@ static SERVER: [Setting<Config>; 12] = [
         count(1, 1_000_000, |c, v| c.server.auth_failures_per_minute = v),
         "60",
         "Failed authentications a minute, after which a client address is refused for a while.",
+    ),
+    setting(
+        "streams_max",
+        count(1, 10_000, |c, v| c.server.streams_max = v),
+        "64",
+        "Clients that may follow /deliveries/stream/ at once.",
+    ),
+    setting(
+        "stream_changes_max",
+        count(16, 1_000_000, |c, v| c.server.stream_changes_max = v),
+        "32768",
+        "Changes of deliveries kept in memory for streams that come back, about 100 bytes each.",
+    ),
+    setting(
+        "stream_heartbeat",
+        duration(100, HOUR_MS, |c, v| c.server.stream_heartbeat_ms = v),
+        "15s",
+        "How often a stream that has nothing to tell sends a comment, for proxies between.",
     ),
     setting(
         "drain_timeout",
