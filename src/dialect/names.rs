@@ -3,6 +3,7 @@
 //! Owns the table of canonical kinds, by name only. Must never consult an event's data or a state.
 
 use crate::model::event::{Dialect, EventName, Kind};
+use crate::model::notice;
 use crate::model::webhook::{Format, Version};
 
 /// One row: a canonical kind and its names. The canonical name is also that of the formats
@@ -137,6 +138,9 @@ pub fn canonical(kind: Kind) -> &'static str {
 #[must_use]
 pub fn subscribable(format: Format, name: &EventName) -> bool {
     let text = name.as_str();
+    if notice::is_reserved(text) && !notice::is_known(text) {
+        return false;
+    }
     let known = TABLE.iter().any(|row| name_for(format, row.kind, name) == Some(text));
     let of_another = TABLE.iter().any(|row| {
         [Some(row.canonical), row.uploadcare, row.jsonapi, row.lancer].contains(&Some(text))
@@ -187,6 +191,12 @@ mod tests {
         assert_eq!(of(Format::Standard), Some("file.stored"));
         let custom = EventName::parse("order.paid").expect("a name");
         assert!(subscribable(Format::JsonApi, &custom));
+        for (text, want) in
+            [("postrider.target.failing", true), ("postrider.target.falling", false)]
+        {
+            let name = EventName::parse(text).expect("a name");
+            assert_eq!(subscribable(Format::Standard, &name), want, "{text}");
+        }
         assert!(!subscribable(Format::Lancer, &custom));
         assert!(!subscribable(
             Format::Uploadcare(Version::V07),

@@ -12,9 +12,11 @@
 
 mod commands;
 mod hidden;
+mod notices;
 mod own;
 mod settle;
 mod targets;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,10 +36,11 @@ use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::{
     self, Dispatcher, Ended, Figures, Input, Output, Probe, Settled, TargetFigures, TargetLimits,
 };
+use crate::logic::notices::{Notices, Subject};
 use crate::logic::steady::{self, Steady};
 use crate::logic::verdict;
 use crate::model::attempt::Attempt;
-use crate::model::delivery::{Ending, Pending, Queue, QueueKey};
+use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, mix};
 use crate::model::operator::Operator;
@@ -115,6 +118,20 @@ pub enum Message {
     },
     /// A delivery can't be attempted, and ends so: its event is damaged or erased.
     Unsendable(Pending, Ending),
+    /// The event of a delivery that expired was read, or can't be.
+    ExpiredRead {
+        /// The delivery.
+        finished: Finished,
+        /// How many more expired untold.
+        omitted: u64,
+        /// Its event.
+        event: Option<Arc<Event>>,
+    },
+    /// Whether the store still refuses events.
+    Room {
+        /// Whether it does.
+        is_full: bool,
+    },
     /// A step of upkeep is done.
     UpkeepDone(Result<Upkeep, CommitError>),
     /// Somebody wants figures.
@@ -144,6 +161,8 @@ pub struct AttemptEnd {
     pub started: Wall,
     /// The delivery's id, if it got so far.
     pub delivery: Option<DeliveryId>,
+    /// Whether its event is a notice.
+    pub is_notice: bool,
     /// What came of it.
     pub response: Response,
 }
@@ -172,6 +191,15 @@ pub enum Effect {
     },
     /// Make an attempt, and report.
     Start(Box<Job>),
+    /// Read the event of a delivery that expired, and report.
+    ReadExpired {
+        /// The delivery.
+        finished: Finished,
+        /// To report by.
+        omitted: u64,
+    },
+    /// Look whether the store refuses events, and report.
+    LookForRoom,
     /// Make a step of upkeep, and report.
     Upkeep {
         /// What is older may go.
@@ -244,6 +272,7 @@ pub struct Core {
     /// What the feed will tell of them.
     told: Vec<feed::Change>,
     feed: Arc<Feed>,
+    notices: Notices,
     tests: BTreeMap<Seq, oneshot::Sender<Result<Answer, CommandError>>>,
     upkeep_running: bool,
     upkeep_soon: bool,
@@ -304,6 +333,7 @@ impl Core {
             settled: Vec::new(),
             told: Vec::new(),
             feed: Arc::new(Feed::new(mix(seed ^ 2), feed_changes_max)),
+            notices: Notices::default(),
             tests: BTreeMap::new(),
             upkeep_running: false,
             upkeep_soon: false,
@@ -400,6 +430,10 @@ impl Core {
                 }
                 self.dispatch(now, Input::Unsendable(row, ending));
             }
+            Message::ExpiredRead { finished, omitted, event } => {
+                self.expired_read(now, &finished, omitted, event);
+            }
+            Message::Room { is_full } => self.note_room(now, None, is_full),
             Message::UpkeepDone(result) => self.upkeep_done(now, result),
             Message::Figures { reply } => {
                 // Whoever asked may have gone.
@@ -417,6 +451,7 @@ impl Core {
             }
         }
         self.rotate(now);
+        self.tell_due(now);
         self.upkeep(now);
     }
 
@@ -439,7 +474,7 @@ impl Core {
         let upkeep = (!self.upkeep_running).then_some(self.upkeep_at);
         let rotation = self.rotations.first().map(|(at, _)| *at);
         let rotation = rotation.map(|at| self.now.mono.plus(at.since(self.now.wall)));
-        [wall, wake.mono, upkeep, rotation].into_iter().flatten().min()
+        [wall, wake.mono, upkeep, rotation, self.notices.next_wake()].into_iter().flatten().min()
     }
 
     /// What the steady clock showed when the last message came.
@@ -529,29 +564,12 @@ impl Core {
         }
         match after {
             After::Accept { reply, accepted, events, rows } => {
-                let result = result.map_err(|error| match error {
-                    CommitError::Refused(_) => SubmitError::KeyTaken,
-                    CommitError::Full => SubmitError::Full,
-                    error => SubmitError::Store(error.to_string().into()),
-                });
-                let project = events.first().map(|event| event.project);
-                let accepted = result.map(|()| {
-                    for (event, accepted) in events.into_iter().zip(&accepted) {
-                        self.cache.put(event, accepted.deliveries as usize);
-                    }
-                    Accepted { events: accepted, duplicate: false }
-                });
-                let is_accepted = accepted.is_ok();
-                if let Some(reply) = reply {
-                    answer(reply, accepted);
-                }
-                if is_accepted {
-                    self.tell_arrived(project, &rows);
-                    self.dispatch(now, Input::Arrived(rows));
-                }
+                let accepted = Accepted { events: accepted, duplicate: false };
+                self.accepted(now, result, accepted, events, rows, reply);
             }
             After::Settle(settled, told) => {
                 if result.is_ok() {
+                    self.note_expired(now, &told);
                     self.feed.push(told);
                     self.dispatch(now, Input::Settled(settled));
                 }
@@ -650,6 +668,7 @@ impl Core {
             self.failing.remove(&id);
         }
         self.set_lane(now, &shown);
+        self.note_disabled(now, old.as_deref(), &shown);
         shown
     }
 
@@ -700,6 +719,7 @@ impl Core {
             retry_after,
             address: end.response.address,
             phases: end.response.phases,
+            is_notice: end.is_notice,
         };
         if end.row.attempts == 0 {
             self.cache.attempted(end.row.event);
@@ -734,6 +754,10 @@ impl Core {
                 Output::Start { row, probe } => self.start(row, probe),
                 Output::Settle(op) => self.settle(now, *op),
                 Output::Gone(webhook) => self.disable(now, webhook, Own::Gone),
+                Output::Turned { origin, webhook, turn } => {
+                    let subject = webhook.map_or(Subject::Target(origin), Subject::Webhook);
+                    self.turned(now, &subject, turn);
+                }
             }
         }
     }
@@ -756,28 +780,6 @@ impl Core {
             user_agent: self.settings.user_agent.clone(),
         };
         self.effects.push_back(Effect::Start(Box::new(job)));
-    }
-
-    fn upkeep(&mut self, now: Now) {
-        let is_due = self.upkeep_soon || now.mono >= self.upkeep_at;
-        if self.upkeep_running || !is_due || self.draining {
-            return;
-        }
-        self.upkeep_running = true;
-        self.upkeep_soon = false;
-        self.remove_unused_hidden(now);
-        let keep_since = Wall(now.wall.0.saturating_sub(self.settings.retention_ms));
-        self.effects.push_back(Effect::Upkeep { keep_since, rows_max: UPKEEP_ROWS_MAX });
-    }
-
-    fn upkeep_done(&mut self, now: Now, result: Result<Upkeep, CommitError>) {
-        self.upkeep_running = false;
-        self.upkeep_at = now.mono.plus(UPKEEP_INTERVAL_MS);
-        match result {
-            Ok(done) => self.upkeep_soon |= done.more,
-            Err(CommitError::Broken(why)) => self.broken = Some(why),
-            Err(_) => {}
-        }
     }
 }
 

@@ -406,6 +406,21 @@ impl Engine {
                         tell(&report, perform::attempt(*job, store, net).await);
                     });
                 }
+                Effect::ReadExpired { finished, omitted } => {
+                    let store = Arc::clone(&self.store);
+                    tokio::task::spawn_blocking(move || {
+                        let event = store.event(finished.event).ok().flatten();
+                        tell(&report, Message::ExpiredRead { finished, omitted, event });
+                    });
+                }
+                Effect::LookForRoom => {
+                    let store = Arc::clone(&self.store);
+                    tokio::task::spawn_blocking(move || {
+                        if let Ok(stats) = store.stats() {
+                            tell(&report, Message::Room { is_full: stats.is_full });
+                        }
+                    });
+                }
                 Effect::Upkeep { keep_since, rows_max } => self.store.upkeep(
                     keep_since,
                     rows_max,

@@ -15,6 +15,7 @@ use crate::dialect;
 use crate::logic::sign;
 use crate::model::attempt::{Failure, Outcome, Phases};
 use crate::model::delivery::{CancelledReason, Ending, FailedReason};
+use crate::model::event::Source;
 use crate::model::ids::DeliveryId;
 use crate::net::{Net, Request, Response};
 use crate::store::{ReadError, Store};
@@ -44,6 +45,7 @@ pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> M
     let mut end = ended(job, response, Some(id));
     if let Message::Ended(end) = &mut end {
         end.started = started;
+        end.is_notice = cached.event.source == Source::Notice;
     }
     end
 }
@@ -124,6 +126,7 @@ fn ended(job: Job, response: Response, delivery: Option<DeliveryId>) -> Message 
         probe: job.probe,
         started: clock::now().wall,
         delivery,
+        is_notice: false,
         response,
     }))
 }

@@ -125,6 +125,8 @@ pub enum Source {
     SeaweedFs,
     /// `POST /in/nextcloud/`.
     Nextcloud,
+    /// The daemon itself: a notice.
+    Notice,
 }
 
 /// An event as it was accepted.

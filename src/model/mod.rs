@@ -9,6 +9,7 @@ pub mod draft;
 pub mod event;
 pub mod ids;
 pub mod json;
+pub mod notice;
 pub mod operator;
 pub mod project;
 pub mod secret;

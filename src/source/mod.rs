@@ -30,6 +30,7 @@ use thiserror::Error;
 use crate::dialect::object::{Object, array};
 use crate::logic::sign::VerifyError;
 use crate::model::event::Source;
+use crate::model::notice;
 use crate::model::project::ProjectSettings;
 use crate::model::secret::Secret;
 use crate::model::time::Wall;
@@ -183,6 +184,7 @@ pub fn name(source: Source) -> &'static str {
         Source::CloudEvents => "cloudevents",
         Source::SeaweedFs => "seaweedfs",
         Source::Nextcloud => "nextcloud",
+        Source::Notice => "notice",
     }
 }
 
@@ -200,7 +202,9 @@ pub fn translate(
         Source::CloudEvents => cloudevents::translate(head, body, context),
         Source::SeaweedFs => seaweedfs::translate(head, body, context),
         Source::Nextcloud => nextcloud::translate(head, body, context),
-        Source::Native | Source::Test | Source::Send => Ok(Intake::Nothing("no source")),
+        Source::Native | Source::Test | Source::Send | Source::Notice => {
+            Ok(Intake::Nothing("no source"))
+        }
     }?;
     match intake {
         Intake::Events(events) => within_limits(source, events, context),
@@ -218,16 +222,19 @@ pub fn reply(source: Source, said: &Said<'_>) -> Reply {
         Source::CloudEvents => cloudevents::reply(said),
         Source::SeaweedFs => seaweedfs::reply(said),
         Source::Nextcloud => nextcloud::reply(said),
-        Source::Native | Source::Test | Source::Send => plain_reply(said),
+        Source::Native | Source::Test | Source::Send | Source::Notice => plain_reply(said),
     }
 }
 
 /// Whether the sender itself chooses the names of its events.
 fn chooses_names(source: Source) -> bool {
     match source {
-        Source::Uploadcare | Source::CloudEvents | Source::Native | Source::Test | Source::Send => {
-            true
-        }
+        Source::Uploadcare
+        | Source::CloudEvents
+        | Source::Native
+        | Source::Test
+        | Source::Send
+        | Source::Notice => true,
         Source::Tusd | Source::S3 | Source::SeaweedFs | Source::Nextcloud => false,
     }
 }
@@ -239,6 +246,10 @@ fn within_limits(
     mut events: Vec<Occurrence>,
     context: &Context<'_>,
 ) -> Result<Intake, Refusal> {
+    let is_ours = |one: &&Occurrence| notice::is_reserved(one.event.name.as_str());
+    if let Some(ours) = events.iter().find(is_ours) {
+        return Err(Refusal::Malformed(notice::refusal(ours.event.name.as_str())));
+    }
     if let Some(types) = &context.settings.event_types {
         let listed = |one: &Occurrence| types.iter().any(|name| name == one.event.name.as_str());
         match events.iter().find(|one| !listed(one)) {

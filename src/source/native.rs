@@ -19,6 +19,7 @@ use crate::model::event::{
     Dialect, EventName, FILE_URL_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Kind,
 };
 use crate::model::json::Json;
+use crate::model::notice;
 use crate::model::time::{Wall, parse_rfc3339};
 
 /// The fields of an event.
@@ -329,6 +330,9 @@ impl Reader<'_> {
             );
             self.problem("event", problem)
         })?;
+        if notice::is_reserved(name.as_str()) {
+            return Err(self.problem("event", notice::refusal(name.as_str())));
+        }
         let (kind, dialect) = self.meaning(fields, &name)?;
         match self.event_types {
             Some(types) if !types.iter().any(|known| known == name.as_str()) => {

@@ -11,6 +11,7 @@ mod lanes;
 mod machine;
 mod manage;
 mod mirror;
+mod notices;
 mod oracle;
 mod seeds;
 mod world;

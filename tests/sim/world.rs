@@ -513,6 +513,17 @@ impl World {
                 let read_ms = if self.quick_reads { 0 } else { DISK_MS };
                 self.later(read_ms, Message::Fetched { number, webhook, rows });
             }
+            Effect::ReadExpired { finished, omitted } => {
+                let event = self.store.event(finished.event);
+                let event = self.read(event).flatten();
+                self.later(DISK_MS, Message::ExpiredRead { finished, omitted, event });
+            }
+            Effect::LookForRoom => {
+                let stats = self.store.stats();
+                if let Some(stats) = self.read(stats) {
+                    self.later(DISK_MS, Message::Room { is_full: stats.is_full });
+                }
+            }
             Effect::Upkeep { keep_since, rows_max } => {
                 let answers = self.answers.0.clone();
                 self.asked += 1;
@@ -583,6 +594,7 @@ impl World {
             probe: job.probe,
             started: self.now().wall,
             delivery: None,
+            is_notice: self.is_notice(job),
             response: Response {
                 outcome,
                 address: None,
@@ -595,6 +607,16 @@ impl World {
             },
         };
         self.later(took_ms, Message::Ended(Box::new(end)));
+    }
+
+    fn is_notice(&self, job: &Job) -> bool {
+        match &job.event {
+            Some(cached) => cached.event.source == Source::Notice,
+            None => self
+                .read(self.store.event(job.row.event))
+                .flatten()
+                .is_some_and(|event| event.source == Source::Notice),
+        }
     }
 
     fn mood(&mut self) -> (Outcome, u64, Option<&'static str>) {

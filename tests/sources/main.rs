@@ -42,7 +42,9 @@ fn fixture(source: Source) -> (&'static str, &'static str) {
         Source::CloudEvents => (STRUCTURED, CLOUDEVENTS),
         Source::SeaweedFs => ("application/json", SEAWEEDFS),
         Source::Nextcloud => ("application/json", NEXTCLOUD),
-        Source::Native | Source::Test | Source::Send => unreachable!("no source of its own"),
+        Source::Native | Source::Test | Source::Send | Source::Notice => {
+            unreachable!("no source of its own")
+        }
     }
 }
 

@@ -101,7 +101,7 @@ impl Core {
         }
     }
 
-    fn webhook(&self, id: WebhookId) -> Option<Arc<Webhook>> {
+    pub(super) fn webhook(&self, id: WebhookId) -> Option<Arc<Webhook>> {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         catalog.webhook(id).cloned()
     }

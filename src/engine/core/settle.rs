@@ -1,16 +1,21 @@
-//! Settlements on their way to disk, and what the feed tells of deliveries once they are there.
+//! What becomes of deliveries once it is on disk: publishers are answered, lanes and feed are told.
 //!
 //! Owns the batch that a turn's settlements share. Must never tell what is not committed.
 
 use std::sync::{Arc, PoisonError};
 
-use super::{After, Core};
+use tokio::sync::oneshot;
+
+use super::{After, Core, answer};
 use crate::engine::feed::{Change, Feed, What};
+use crate::engine::submit::{Accepted, SubmitError};
 use crate::logic::batch::{Batch, Durability, Next, Op};
-use crate::logic::dispatcher::Settled;
+use crate::logic::dispatcher::{Input, Settled};
 use crate::model::delivery::{Ending, Pending};
+use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Now;
+use crate::store::CommitError;
 
 impl Core {
     /// What changed of deliveries lately.
@@ -51,12 +56,42 @@ impl Core {
         self.settle_ops.push(op);
     }
 
-    pub(super) fn tell_arrived(&self, project: Option<ProjectId>, rows: &[Pending]) {
-        if let Some(project) = project
-            && !rows.is_empty()
-        {
-            self.feed
-                .push(rows.iter().map(|row| Change::pending(project, row, None, row.accepted)));
+    /// The fate of a publisher's events is known.
+    pub(super) fn accepted(
+        &mut self,
+        now: Now,
+        result: Result<(), CommitError>,
+        accepted: Accepted,
+        events: Vec<Arc<Event>>,
+        rows: Vec<Pending>,
+        reply: Option<oneshot::Sender<Result<Accepted, SubmitError>>>,
+    ) {
+        let is_full = matches!(result, Err(CommitError::Full));
+        let result = result.map_err(|error| match error {
+            CommitError::Refused(_) => SubmitError::KeyTaken,
+            CommitError::Full => SubmitError::Full,
+            error => SubmitError::Store(error.to_string().into()),
+        });
+        let source = events.first().map(|event| event.source);
+        let is_accepted = result.is_ok();
+        if is_accepted {
+            let project = events.first().map(|event| event.project);
+            for (event, accepted) in events.into_iter().zip(&accepted.events) {
+                self.cache.put(event, accepted.deliveries as usize);
+            }
+            if let Some(project) = project.filter(|_| !rows.is_empty()) {
+                let change = |row| Change::pending(project, row, None, now.wall);
+                self.feed.push(rows.iter().map(change));
+            }
+        }
+        if let Some(reply) = reply {
+            answer(reply, result.map(|()| accepted));
+        }
+        if is_accepted {
+            self.dispatch(now, Input::Arrived(rows));
+        }
+        if is_accepted || is_full {
+            self.note_room(now, source, is_full);
         }
     }
 

@@ -29,6 +29,7 @@
 
 use std::collections::BTreeMap;
 
+use super::health::Health;
 use super::target::{Target, TargetId};
 use super::{AGAIN_MS, Probe};
 use crate::logic::breaker::{Breaker, Gate, LANE_FAILURES_MAX};
@@ -58,6 +59,7 @@ pub(super) struct Lane {
     /// Not before: the target said so.
     pub parked_until: Option<Wall>,
     pub breaker: Breaker,
+    pub health: Health,
     pub quota: Option<Quota>,
     /// A permit of the lane's own rate, taken while the target's was refused.
     pub permit: bool,
@@ -117,6 +119,7 @@ impl Lane {
             in_flight: 0,
             parked_until: None,
             breaker: Breaker::new(LANE_FAILURES_MAX),
+            health: Health::default(),
             quota: None,
             permit: false,
             queued: false,

@@ -20,6 +20,7 @@
 //! can't be handed back. Targets without a recent success share a quarter of the slots; attempts
 //! that wait for long give theirs back (`slow`).
 
+mod health;
 mod lane;
 mod settlement;
 mod slow;
@@ -153,6 +154,8 @@ pub struct Ended {
     pub address: Option<std::net::SocketAddr>,
     /// How long its phases took.
     pub phases: Phases,
+    /// Whether its event is a notice: those tell nothing of their own troubles.
+    pub is_notice: bool,
 }
 
 /// Whose probe an attempt is.
@@ -202,6 +205,26 @@ pub enum Output {
     Settle(Box<Op>),
     /// The target answered 410: disable the webhook and close its lane.
     Gone(WebhookId),
+    /// A target, or one lane's answers, began to fail or ceased to.
+    Turned {
+        /// The target.
+        origin: Origin,
+        /// The lane, if it is its own breaker.
+        webhook: Option<WebhookId>,
+        /// What happened.
+        turn: Turn,
+    },
+}
+
+/// What became of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It opened: this was the last straw.
+    Failing(Outcome),
+    /// It closed.
+    Recovered,
+    /// What it knew does not matter any more.
+    Forgotten,
 }
 
 /// What wakes by the monotonic clock.
@@ -410,7 +433,9 @@ impl Dispatcher {
                     // Another place: what the old one said no longer holds.
                     lane.parked_until = None;
                     lane.breaker = Breaker::new(LANE_FAILURES_MAX);
+                    let was_failing = lane.health.reset();
                     lane.queued = false;
+                    self.forgotten(moved, spec.webhook, was_failing);
                     self.leave(now, moved, spec.webhook);
                     self.join(target, spec.webhook);
                 }
@@ -452,6 +477,8 @@ impl Dispatcher {
     fn close(&mut self, now: Now, webhook: WebhookId, upto: Seq, ending: Ending) {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
         lane.closed(upto, ending);
+        let (target, was_failing) = (lane.target, lane.health.reset());
+        self.forgotten(target, webhook, was_failing);
         self.touch(now, webhook);
     }
 
@@ -510,6 +537,19 @@ impl Dispatcher {
             if verdict == Verdict::Gone {
                 lane.runs = false;
             }
+            let turns = [
+                (None, target.health.turned(target.breaker.is_open())),
+                (Some(webhook), lane.health.turned(lane.breaker.is_open())),
+            ];
+            for (webhook, turned) in turns {
+                let turn = match turned {
+                    None => continue,
+                    Some(true) => Turn::Failing(ended.outcome),
+                    Some(false) => Turn::Recovered,
+                };
+                let origin = target.origin.clone();
+                self.outputs.push_back(Output::Turned { origin, webhook, turn });
+            }
         }
         let op = self.settlement(now, &ended, started, verdict);
         self.outputs.push_back(Output::Settle(Box::new(op)));
@@ -547,6 +587,14 @@ impl Dispatcher {
             target.in_flight = target.in_flight.saturating_sub(1);
         }
         Some(under_way)
+    }
+
+    /// A lane's breaker begins anew.
+    fn forgotten(&mut self, target: TargetId, webhook: WebhookId, was_failing: bool) {
+        if was_failing && let Some(target) = self.targets.get(&target) {
+            let (origin, turn) = (target.origin.clone(), Turn::Forgotten);
+            self.outputs.push_back(Output::Turned { origin, webhook: Some(webhook), turn });
+        }
     }
 
     /// After an attempt: whoever waited for its end is looked at again.

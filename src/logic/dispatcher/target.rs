@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::health::Health;
 use super::lane::{Lane, moved};
-use super::{Dispatcher, Ended, FORGET_TARGET_MS, TargetLimits, Timer};
+use super::{Dispatcher, Ended, FORGET_TARGET_MS, Output, TargetLimits, Timer, Turn};
 use crate::logic::breaker::{Breaker, TARGET_FAILURES_MAX};
 use crate::logic::quota::Quota;
 use crate::logic::retry;
@@ -21,6 +22,7 @@ pub(super) struct Target {
     pub limits: TargetLimits,
     pub quota: Quota,
     pub breaker: Breaker,
+    pub health: Health,
     pub in_flight: u32,
     pub last_success: Option<Mono>,
     pub ready: VecDeque<WebhookId>,
@@ -65,6 +67,7 @@ impl Dispatcher {
                 limits,
                 quota,
                 breaker: Breaker::new(TARGET_FAILURES_MAX),
+                health: Health::default(),
                 in_flight: 0,
                 last_success: None,
                 ready: VecDeque::new(),
@@ -120,7 +123,11 @@ impl Dispatcher {
     }
 
     pub(super) fn forget_target(&mut self, id: TargetId) {
-        if let Some(target) = self.targets.remove(&id) {
+        if let Some(mut target) = self.targets.remove(&id) {
+            if target.health.reset() {
+                let (origin, turn) = (target.origin.clone(), Turn::Forgotten);
+                self.outputs.push_back(Output::Turned { origin, webhook: None, turn });
+            }
             self.ring.retain(|other| *other != id);
             self.crowded.retain(|other| *other != id);
             self.target_ids.remove(&target.origin);
@@ -151,16 +158,21 @@ pub(super) fn learn(
     match verdict {
         Verdict::Delivered | Verdict::Gone => {
             lane.breaker.succeeded();
+            lane.health.succeeded();
             target.breaker.succeeded();
+            target.health.succeeded();
             target.last_success = Some(now.mono);
         }
         Verdict::Retry { connection: false } => {
             lane.breaker.failed(now.mono, ended.probe.lane);
+            lane.health.failed(ended.is_notice);
             // It answered: its connections are sound.
             target.breaker.succeeded();
+            target.health.succeeded();
         }
         Verdict::Retry { connection: true } => {
             target.breaker.failed(now.mono, ended.probe.target);
+            target.health.failed(ended.is_notice);
             if ended.probe.lane {
                 lane.breaker.probe_lost();
             }

@@ -35,6 +35,7 @@ use super::trim::Pass;
 use super::upkeep::{Cursor, Rotten, set_aside};
 use super::vault::VaultError;
 use crate::logic::batch::{Batch, Next, Op};
+use crate::model::event::Source;
 
 /// Changes in memory at which a checkpoint is due, unless a simulation wants fewer.
 pub const OVERLAY_CHANGES_MAX: usize = 20_000;
@@ -506,6 +507,9 @@ pub(super) fn put(journal: &mut Journal, op: &Op, before: Option<Before>) -> Pla
     journal.place(start)
 }
 
+/// A notice is none of them: that there is no room has to be told while there is none. They are few
+/// and small.
 fn brings_events(batch: &Batch) -> bool {
-    batch.ops.iter().any(|op| matches!(op, Op::PutEvent(_)))
+    let brings = |op: &Op| matches!(op, Op::PutEvent(event) if event.source != Source::Notice);
+    batch.ops.iter().any(brings)
 }
