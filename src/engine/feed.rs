@@ -74,7 +74,7 @@ pub enum State {
 impl Change {
     /// A delivery waits, after an attempt or without one.
     #[must_use]
-    pub fn pending(project: ProjectId, row: &Pending, outcome: Option<Outcome>, at: Wall) -> Self {
+    pub fn pending(row: &Pending, outcome: Option<Outcome>, at: Wall) -> Change {
         let what = What::Delivery {
             seq: row.key.seq,
             event: row.event,
@@ -82,12 +82,12 @@ impl Change {
             outcome,
             state: State::Pending(row.key.due),
         };
-        Change { project, webhook: row.key.webhook, at, what }
+        Change { project: row.project, webhook: row.key.webhook, at, what }
     }
 
     /// A delivery ended, by an attempt or without one.
     #[must_use]
-    pub fn finished(project: ProjectId, finished: &Finished, outcome: Option<Outcome>) -> Self {
+    pub fn finished(finished: &Finished, outcome: Option<Outcome>) -> Change {
         let what = What::Delivery {
             seq: finished.seq,
             event: finished.event,
@@ -95,7 +95,8 @@ impl Change {
             outcome,
             state: State::Ended(finished.ending),
         };
-        Change { project, webhook: finished.webhook, at: finished.finished, what }
+        let Finished { project, webhook, finished: at, .. } = *finished;
+        Change { project, webhook, at, what }
     }
 }
 

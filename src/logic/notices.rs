@@ -231,7 +231,7 @@ impl Notices {
 mod tests {
     use super::*;
     use crate::model::delivery::{Ending, FailedReason};
-    use crate::model::ids::Seq;
+    use crate::model::ids::{ProjectId, Seq};
     use proptest::prelude::*;
 
     fn at(ms: u64) -> Now {
@@ -243,6 +243,7 @@ mod tests {
             seq: Seq(seq),
             event: Seq(seq),
             webhook: WebhookId::new(1).expect("an id"),
+            project: ProjectId::new(1).expect("an id"),
             attempts: 1,
             accepted: Wall(0),
             finished: Wall(1),

@@ -11,7 +11,7 @@ use postrider::engine::command::{Answer, Command};
 use postrider::engine::submit::SubmitError;
 use postrider::logic::batch::{Batch, IdempotencyRecord, Op};
 use postrider::model::attempt::Attempt;
-use postrider::model::delivery::{Finished, Queue, QueueKey};
+use postrider::model::delivery::{Delivery, Finished, Queue, QueueKey};
 use postrider::model::draft::WebhookDraft;
 use postrider::model::event::{Event, Source};
 use postrider::model::ids::{ProjectId, Seq, WebhookId};
@@ -20,6 +20,7 @@ use postrider::model::notice::Notice;
 use postrider::model::target::TargetUrl;
 use postrider::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Wall};
 use postrider::model::webhook::{Format, Limits};
+use postrider::store::query::{DeliveryQuery, EventQuery};
 use postrider::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
 
 use crate::world::{Behaviour, World, default_settings};
@@ -277,6 +278,22 @@ impl Store for Refusing {
 
     fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
         self.inner.finished(seq)
+    }
+
+    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
+        self.inner.delivery(seq)
+    }
+
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
+        self.inner.deliveries(query)
+    }
+
+    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
+        self.inner.deliveries_of(event, rows_max)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
+        self.inner.events(query)
     }
 
     fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {

@@ -69,6 +69,7 @@ impl Core {
                 seq,
                 event,
                 webhook: change.webhook,
+                project: change.project,
                 attempts,
                 // The event says it.
                 accepted: change.at,

@@ -39,7 +39,6 @@ impl Core {
     pub(super) fn settle(&mut self, now: Now, op: Op) {
         if let Op::Settle { queue, key, next, attempt } = &op {
             let outcome = attempt.as_ref().map(|attempt| attempt.outcome);
-            let project = self.project_of(key.webhook);
             let again = match next {
                 Next::Pending(row) => Some(*row),
                 Next::Finished(finished) => {
@@ -47,10 +46,10 @@ impl Core {
                     None
                 }
             };
-            self.told.extend(project.map(|project| match next {
-                Next::Pending(row) => Change::pending(project, row, outcome, now.wall),
-                Next::Finished(finished) => Change::finished(project, finished, outcome),
-            }));
+            self.told.push(match next {
+                Next::Pending(row) => Change::pending(row, outcome, now.wall),
+                Next::Finished(finished) => Change::finished(finished, outcome),
+            });
             self.settled.push(Settled { queue: *queue, key: *key, again });
         }
         self.settle_ops.push(op);
@@ -75,13 +74,11 @@ impl Core {
         let source = events.first().map(|event| event.source);
         let is_accepted = result.is_ok();
         if is_accepted {
-            let project = events.first().map(|event| event.project);
             for (event, accepted) in events.into_iter().zip(&accepted.events) {
                 self.cache.put(event, accepted.deliveries as usize);
             }
-            if let Some(project) = project.filter(|_| !rows.is_empty()) {
-                let change = |row| Change::pending(project, row, None, now.wall);
-                self.feed.push(rows.iter().map(change));
+            if !rows.is_empty() {
+                self.feed.push(rows.iter().map(|row| Change::pending(row, None, now.wall)));
             }
         }
         if let Some(reply) = reply {

@@ -415,6 +415,7 @@ mod tests {
             limits: Default::default(),
             quota: Quota::new(Rate::new(1, 1), Mono(0)),
             breaker: Breaker::new(1),
+            health: Default::default(),
             in_flight: 0,
             last_success: None,
             ready: VecDeque::new(),
