@@ -148,11 +148,9 @@ impl Notices {
     }
 
     /// What was known of it does not matter any more: nothing is told.
-    pub fn forget(&mut self, subject: &Subject) {
-        if let Some(state) = self.states.get_mut(subject) {
-            // It stays until its time is over, so that being changed again and again tells no more.
-            (state.is_failing, state.is_told) = (false, false);
-        }
+    pub fn forget(&mut self, now: Now, subject: &Subject) {
+        // Its time runs on, so that being changed again and again tells no more.
+        drop(self.recovered(now, subject));
     }
 
     /// Whether it fails, as far as was heard.
@@ -281,7 +279,7 @@ mod tests {
     fn what_is_forgotten_does_not_recover() {
         let mut notices = Notices::default();
         assert!(notices.failing(at(0), Subject::Store, None).is_some());
-        notices.forget(&Subject::Store);
+        notices.forget(at(0), &Subject::Store);
         assert_eq!(notices.recovered(at(1), &Subject::Store), None);
         assert_eq!(all_due(&mut notices, at(FLAP_MS)), []);
         assert!(notices.states.is_empty());

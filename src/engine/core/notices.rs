@@ -33,7 +33,7 @@ impl Core {
             Turn::Failing(outcome) => self.notices.failing(now, subject.clone(), Some(outcome)),
             Turn::Recovered => self.notices.recovered(now, subject),
             Turn::Forgotten => {
-                self.notices.forget(subject);
+                self.notices.forget(now, subject);
                 None
             }
         };
