@@ -41,7 +41,7 @@ fn subscriber(world: &mut World, host: &str) -> WebhookId {
     let command = Command::CreateWebhook { project: world.project, draft, listener: None };
     match world.command(command) {
         Ok(Answer::Webhook(webhook)) => webhook.id,
-        other => panic!("no webhook: {other:?}"),
+        other => unreachable!("no webhook: {other:?}"),
     }
 }
 
