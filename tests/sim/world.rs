@@ -16,6 +16,7 @@ use postrider::engine::submit::{Accepted, Submission, SubmitError};
 use postrider::logic::address::AllowList;
 use postrider::logic::batch::Durability;
 use postrider::logic::dispatcher::{self, Figures, TargetLimits};
+use postrider::logic::log::LogLimits;
 use postrider::logic::quota::Rate;
 use postrider::model::attempt::{Failure, Outcome, Phases};
 use postrider::model::delivery::{CancelledReason, Ending, Finished, Queue};
@@ -108,6 +109,7 @@ pub fn default_settings() -> Settings {
         retention_ms: 7 * DAY_MS,
         disable_failing_after_ms: None,
         user_agent: HeaderValue::from_static("sim"),
+        log: LogLimits::default(),
     }
 }
 
@@ -582,6 +584,8 @@ impl World {
             probe: job.probe,
             started: self.now().wall,
             delivery: None,
+            revision: job.webhook.revision,
+            request_crc: None,
             response: Response {
                 outcome,
                 address: None,
