@@ -26,6 +26,7 @@ use crate::http::limits::{ClientLimiter, ClientRate};
 use crate::http::server::{self, Listener, ServerConfig};
 use crate::logic::address::{AllowError, AllowList};
 use crate::logic::dispatcher::{self, TargetLimits};
+use crate::logic::log::LogLimits;
 use crate::logic::quota::Rate;
 use crate::net::{self, LOOKUPS_MAX, Net, NetConfig, NetError, SystemResolver};
 use crate::source::native::PublishLimits;
@@ -119,6 +120,7 @@ impl Daemon {
             cache_bytes: config.store.cache_bytes,
             journal_bytes_max: config.store.size_bytes_max as u64,
             free_bytes_min: config.store.free_bytes_min as u64,
+            log_free_bytes_min: config.store.log_free_bytes_min as u64,
             ..embedded::Settings::default()
         };
         let store = Arc::new(Embedded::open(directory, vault, limits)?);
@@ -247,6 +249,10 @@ fn core_settings(config: &Config) -> Result<core::Settings, StartError> {
         user_agent: HeaderValue::try_from(&delivery.user_agent)
             .map_err(|_| StartError::UserAgent)?,
         feed_changes_max: config.server.stream_changes_max as usize,
+        log: LogLimits {
+            headers_bytes_max: config.store.log_headers_bytes_max,
+            body_bytes_max: config.store.log_body_bytes_max,
+        },
     })
 }
 

@@ -10,6 +10,7 @@
 //! was first. Between the hand-out of a batch that closes a lane and its commit, new events pass
 //! that lane by.
 
+mod attempts;
 mod commands;
 mod hidden;
 mod notices;
@@ -26,7 +27,7 @@ use tokio::sync::oneshot;
 
 use super::StartError;
 use super::cache::{Cached, EventCache};
-use super::command::{self, Answer, Change, Command, CommandError, Own, Tested};
+use super::command::{self, Answer, Change, Command, CommandError, Own};
 use super::counters::Counters;
 use super::feed::{self, Feed};
 use super::submit::{Accepted, Plan, Planned, Submission, SubmitError};
@@ -34,12 +35,11 @@ use crate::logic::address::AllowList;
 use crate::logic::batch::{AcceptedEvent, Batch, Op};
 use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::{
-    self, Dispatcher, Ended, Figures, Input, Output, Probe, Settled, TargetFigures, TargetLimits,
+    self, Dispatcher, Figures, Input, Output, Probe, Settled, TargetFigures, TargetLimits,
 };
+use crate::logic::log::LogLimits;
 use crate::logic::notices::{Notices, Subject};
 use crate::logic::steady::{self, Steady};
-use crate::logic::verdict;
-use crate::model::attempt::Attempt;
 use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, mix};
@@ -71,6 +71,8 @@ pub struct Settings {
     pub user_agent: HeaderValue,
     /// Changes of deliveries that are kept for those who follow.
     pub feed_changes_max: usize,
+    /// How much of answers goes into the attempt log.
+    pub log: LogLimits,
 }
 
 /// What the core is told.
@@ -163,6 +165,10 @@ pub struct AttemptEnd {
     pub delivery: Option<DeliveryId>,
     /// Whether its event is a notice.
     pub is_notice: bool,
+    /// The revision of the webhook by which it was made.
+    pub revision: u64,
+    /// The checksum of its request, if there was one.
+    pub request_crc: Option<u32>,
     /// What came of it.
     pub response: Response,
 }
@@ -246,6 +252,8 @@ enum After {
 /// The core.
 pub struct Core {
     settings: Settings,
+    /// What deliveries call themselves, as the attempt log names it.
+    user_agent: Arc<str>,
     catalog: Arc<RwLock<Catalog>>,
     allows: BTreeMap<ProjectId, Arc<AllowList>>,
     no_allow: Arc<AllowList>,
@@ -312,6 +320,7 @@ impl Core {
         dispatcher.expire_from(now.mono.plus(steady::YOUNG_MS));
         let feed_changes_max = settings.feed_changes_max;
         let mut core = Core {
+            user_agent: String::from_utf8_lossy(settings.user_agent.as_bytes()).into(),
             settings,
             catalog: Arc::new(RwLock::new(Catalog::default())),
             allows: BTreeMap::new(),
@@ -703,44 +712,6 @@ impl Core {
 
     fn write_catalog<T>(&self, change: impl FnOnce(&mut Catalog) -> T) -> T {
         change(&mut self.catalog.write().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn ended(&mut self, now: Now, wall: Wall, end: AttemptEnd) {
-        // A date is the target's: it is compared with the wall clock.
-        let text = end.response.retry_after.as_deref();
-        let retry_after = text
-            .and_then(|text| verdict::retry_after(text, wall))
-            .map(|at| now.wall.plus(at.since(wall)));
-        let ended = Ended {
-            row: end.row,
-            probe: end.probe,
-            started: end.started,
-            outcome: end.response.outcome,
-            retry_after,
-            address: end.response.address,
-            phases: end.response.phases,
-            is_notice: end.is_notice,
-        };
-        if end.row.attempts == 0 {
-            self.cache.attempted(end.row.event);
-        }
-        if let Some(reply) = self.tests.remove(&end.row.key.seq) {
-            let tested = end.delivery.map(|delivery| {
-                let attempt = Attempt {
-                    number: end.row.attempts + 1,
-                    started: end.started,
-                    address: ended.address,
-                    phases: ended.phases,
-                    outcome: ended.outcome,
-                    next_due: None,
-                };
-                Answer::Tested(Box::new(Tested { delivery, attempt, body: end.response.body }))
-            });
-            answer(reply, tested.ok_or(CommandError::NotFound));
-        }
-        self.counters.attempt(ended.outcome, ended.phases);
-        self.note_outcome(now, &ended);
-        self.dispatch(now, Input::Ended(ended));
     }
 
     /// Tells the dispatcher, and takes what it wants done.

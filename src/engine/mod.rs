@@ -8,7 +8,8 @@
 //!   simulations drive it alone.
 //! * this file is the shell: it waits for a message or for the next timer, hands it to the core,
 //!   and performs the effects.
-//! * `perform` makes one attempt: load, render, sign, send.
+//! * `perform` makes one attempt: load, render, sign, send. `render` says how its request looks, and
+//!   `sent` shows it again.
 
 pub mod cache;
 pub mod command;
@@ -17,6 +18,8 @@ pub mod counters;
 pub mod feed;
 mod once;
 mod perform;
+mod render;
+pub mod sent;
 pub mod submit;
 
 use std::collections::BTreeMap;

@@ -1,23 +1,19 @@
 //! One attempt: load the event, render it, sign it, send it.
 //!
-//! Owns the order of these steps and the headers that are ours. Must never judge an outcome, and
-//! never change a byte between signing and sending.
+//! Owns the order of these steps. Must never judge an outcome, and never change a byte between
+//! signing and sending. How a request looks is `render`'s affair, which also shows it again.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
-
 use super::cache::Cached;
 use super::core::{AttemptEnd, Job, Message};
+use super::render::{self, Recipe};
 use crate::clock;
-use crate::dialect;
-use crate::logic::sign;
 use crate::model::attempt::{Failure, Outcome, Phases};
 use crate::model::delivery::{CancelledReason, Ending, FailedReason};
 use crate::model::event::Source;
 use crate::model::ids::DeliveryId;
-use crate::net::{Net, Request, Response};
+use crate::net::{Net, Response};
 use crate::store::{ReadError, Store};
 
 /// Makes the attempt and says how it ended.
@@ -38,13 +34,24 @@ pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> M
     };
     let id = cached.event.id.delivery(job.row.key.seq);
     let started = clock::now().wall;
-    let response = match request(&job, &cached, &id, started.unix_seconds()) {
+    let recipe = Recipe {
+        webhook: &job.webhook,
+        public_key: &job.project.public_key,
+        delivery: job.row.key.seq,
+        number: job.row.attempts + 1,
+        started,
+        user_agent: &job.user_agent,
+        allow: &job.allow,
+    };
+    let request = render::request(&recipe, &cached);
+    let crc = request.as_ref().map(render::crc);
+    let response = match request {
         Some(request) => net.attempt(request).await,
         None => now_failed(Failure::RequestInvalid),
     };
     let mut end = ended(job, response, Some(id));
     if let Message::Ended(end) = &mut end {
-        end.started = started;
+        (end.started, end.request_crc) = (started, crc);
         end.is_notice = cached.event.source == Source::Notice;
     }
     end
@@ -74,39 +81,6 @@ async fn load(job: &Job, store: Arc<dyn Store>) -> Result<Arc<Cached>, Loss> {
     }
 }
 
-/// The request as it will be sent; `None` if it can't be: what is stored is no payload.
-fn request(job: &Job, cached: &Cached, id: &DeliveryId, timestamp_s: u64) -> Option<Request> {
-    let webhook = &job.webhook;
-    let shared = cached.shared(webhook.format).ok()?;
-    let body = dialect::body(&shared, webhook, &job.project.public_key);
-    let signed = sign::signatures(webhook, id, timestamp_s, &body);
-    let ours = [
-        ("postrider-event", cached.event.id.to_string()),
-        ("postrider-webhook", webhook.id.to_string()),
-        ("postrider-attempt", (job.row.attempts + 1).to_string()),
-        ("postrider-sequence", job.row.key.seq.0.to_string()),
-    ];
-    let mut headers = vec![
-        (header::CONTENT_TYPE, HeaderValue::from_static(dialect::content_type(webhook.format))),
-        (header::ACCEPT, HeaderValue::from_static("*/*")),
-        (header::USER_AGENT, job.user_agent.clone()),
-    ];
-    for (name, value) in signed.into_iter().chain(ours) {
-        headers.push((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
-    }
-    for (name, value) in &webhook.headers {
-        headers.push((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
-    }
-    Some(Request {
-        origin: webhook.target_url.origin().clone(),
-        path_and_query: webhook.target_url.path_and_query().to_owned(),
-        headers,
-        body: Bytes::from(body),
-        allow: Arc::clone(&job.allow),
-        listener: webhook.listener,
-    })
-}
-
 fn now_failed(failure: Failure) -> Response {
     Response {
         outcome: Outcome::Failure(failure),
@@ -127,6 +101,8 @@ fn ended(job: Job, response: Response, delivery: Option<DeliveryId>) -> Message 
         started: clock::now().wall,
         delivery,
         is_notice: false,
+        revision: job.webhook.revision,
+        request_crc: None,
         response,
     }))
 }

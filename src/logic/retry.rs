@@ -9,6 +9,7 @@
 //! while nobody could send (a long attempt, a stopped daemon, a sleeping machine) is made up for
 //! at once, but only the last of several: nothing is skipped silently, and nothing bursts.
 
+use crate::model::attempt::NextWhy;
 use crate::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Wall};
 
 /// How long a delivery is tried, from the start of its first attempt (or, if there was none, from
@@ -46,6 +47,8 @@ pub enum Next {
         due: Wall,
         /// The slot that it uses up.
         slot: u32,
+        /// What set that instant.
+        why: NextWhy,
     },
     /// The table is used up.
     Expired,
@@ -97,8 +100,19 @@ pub fn next(ask: &Question) -> Next {
     }
     let gap_ms = slot_offset_ms(slot) - slot_offset_ms(slot - 1);
     let jitter_ms = ask.chance % (gap_ms / JITTER_DIVISOR + 1);
-    let due = ask.first_attempt.plus(slot_offset_ms(slot) + jitter_ms).max(floor).min(latest);
-    Next::At { due, slot }
+    let on_table = ask.first_attempt.plus(slot_offset_ms(slot) + jitter_ms);
+    let due = on_table.max(floor).min(latest);
+    let asks_later = ask.retry_after.is_some_and(|at| at > ask.now);
+    let why = if on_table.max(ask.retry_after.unwrap_or(floor)) > latest {
+        NextWhy::Deadline
+    } else if asks_later && (due == floor || slot != passed(used + 1, ask.now)) {
+        NextWhy::RetryAfter
+    } else if due == on_table {
+        NextWhy::Slot
+    } else {
+        NextWhy::Overdue
+    };
+    Next::At { due, slot, why }
 }
 
 #[cfg(test)]
@@ -119,6 +133,10 @@ mod tests {
         }
     }
 
+    fn at(due_ms: u64, slot: u32, why: NextWhy) -> Next {
+        Next::At { due: Wall(due_ms), slot, why }
+    }
+
     #[test]
     fn the_seeds_table() {
         let minutes: Vec<u64> = (1..=8).map(|slot| slot_offset_ms(slot) / MINUTE_MS).collect();
@@ -129,15 +147,13 @@ mod tests {
     #[test]
     fn an_attempt_of_a_whole_minute_loses_no_slot() {
         let next = next(&ask(MINUTE_MS + 3, 0));
-        assert_eq!(next, Next::At { due: Wall(MINUTE_MS + 3), slot: 1 });
+        assert_eq!(next, at(MINUTE_MS + 3, 1, NextWhy::Overdue));
     }
 
     #[test]
     fn a_week_offline_is_one_attempt_or_none() {
-        assert_eq!(
-            next(&ask(3 * HOUR_MS + 5, 1)),
-            Next::At { due: Wall(3 * HOUR_MS + 5), slot: 7 }
-        );
+        let due = 3 * HOUR_MS + 5;
+        assert_eq!(next(&ask(due, 1)), at(due, 7, NextWhy::Overdue));
         assert_eq!(next(&ask(7 * 24 * HOUR_MS, 1)), Next::Expired);
     }
 
@@ -145,10 +161,28 @@ mod tests {
     fn retry_after_is_clamped_to_the_deadline() {
         let mut question = ask(100, 0);
         question.retry_after = Some(Wall(20 * MINUTE_MS));
-        assert_eq!(next(&question), Next::At { due: Wall(20 * MINUTE_MS), slot: 3 });
+        assert_eq!(next(&question), at(20 * MINUTE_MS, 3, NextWhy::RetryAfter));
         question.retry_after = Some(Wall(u64::MAX));
-        let last = Next::At { due: Wall(WINDOW_MS - LAST_SLOT_MARGIN_MS), slot: SLOT_LAST };
+        let last = at(WINDOW_MS - LAST_SLOT_MARGIN_MS, SLOT_LAST, NextWhy::Deadline);
         assert_eq!(next(&question), last);
+    }
+
+    #[test]
+    fn it_says_what_set_the_instant() {
+        assert_eq!(next(&ask(5, 0)), at(MINUTE_MS, 1, NextWhy::Slot));
+        let mut question = ask(100, 0);
+        // What is asked for lies before the slot, and changes nothing.
+        question.retry_after = Some(Wall(MINUTE_MS - 1));
+        assert_eq!(next(&question), at(MINUTE_MS, 1, NextWhy::Slot));
+        // It lies within the jitter of a slot that would not have been the next one.
+        question.retry_after = Some(Wall(5 * MINUTE_MS + 1));
+        question.chance = MINUTE_MS / 10;
+        assert_eq!(next(&question), at(5 * MINUTE_MS + 6_000, 2, NextWhy::RetryAfter));
+        // What has passed when the attempt ends is no reason.
+        question.now = Wall(7 * MINUTE_MS);
+        assert_eq!(next(&question), at(7 * MINUTE_MS, 2, NextWhy::Overdue));
+        let last = at(WINDOW_MS - LAST_SLOT_MARGIN_MS, SLOT_LAST, NextWhy::Deadline);
+        assert_eq!(next(&ask(WINDOW_MS - HOUR_MS + 9, SLOT_LAST - 1)), last);
     }
 
     proptest! {
@@ -157,7 +191,7 @@ mod tests {
             let mut question = ask(slot_offset_ms(slot) + late_ms, slot);
             question.chance = chance;
             match next(&question) {
-                Next::At { due, slot: used } => {
+                Next::At { due, slot: used, .. } => {
                     let offset = slot_offset_ms(used);
                     let gap = offset - slot_offset_ms(used - 1);
                     prop_assert!(used > slot);

@@ -8,21 +8,7 @@ use crate::model::time::{SECOND_MS, Wall, parse_http_date};
 
 use super::retry::WINDOW_MS;
 
-/// What an outcome means for its delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// 2xx: it arrived.
-    Delivered,
-    /// 410: the webhook is to be disabled.
-    Gone,
-    /// To be tried again by its table; `connection` if the target could not be reached at all.
-    Retry {
-        /// Whether the target's connections are in question, rather than this lane's answers.
-        connection: bool,
-    },
-    /// Not the target's fault: to be tried again soon, without using up a slot.
-    Again,
-}
+pub use crate::model::attempt::Verdict;
 
 /// Judges an outcome. Redirects are failures: they are never followed.
 #[must_use]

@@ -1,12 +1,14 @@
 //! Attempts: one request each, and what came of it.
 //!
-//! Owns the record of an attempt and the classes of failure, from the socket up. Must never judge
-//! whether to try again.
+//! Owns the record of an attempt, the classes of failure, from the socket up, and the words for all
+//! of it. Must never judge whether to try again.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::octets;
 use super::time::Wall;
 
 /// What came of a request.
@@ -128,6 +130,207 @@ pub struct Phases {
     pub total_ms: u32,
 }
 
+/// What an outcome means for its delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// 2xx: it arrived.
+    Delivered,
+    /// 410: the webhook is to be disabled.
+    Gone,
+    /// To be tried again by its table, as long as that lasts; `connection` if the target could not
+    /// be reached at all.
+    Retry {
+        /// Whether the target's connections are in question, rather than this lane's answers.
+        connection: bool,
+    },
+    /// Not the target's fault: to be tried again soon, without using up a slot. Not in the log.
+    Again,
+}
+
+impl Verdict {
+    /// The word for it in the API and the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Delivered => "delivered",
+            Verdict::Gone => "gone",
+            Verdict::Retry { .. } => "retry",
+            Verdict::Again => "again",
+        }
+    }
+}
+
+/// Why an attempt got its verdict: the class of its answer, or why there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// 2xx.
+    Success,
+    /// 3xx: redirects are never followed.
+    Redirect,
+    /// 410.
+    Gone,
+    /// 429.
+    TooManyRequests,
+    /// Any other 4xx.
+    ClientError,
+    /// 5xx.
+    ServerError,
+    /// A status of no class that ends a request.
+    StatusUnknown,
+    /// No answer arrived.
+    Failure(Failure),
+}
+
+impl Reason {
+    /// The word for it in the API and the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Success => "success",
+            Reason::Redirect => "redirect",
+            Reason::Gone => "gone",
+            Reason::TooManyRequests => "too_many_requests",
+            Reason::ClientError => "client_error",
+            Reason::ServerError => "server_error",
+            Reason::StatusUnknown => "status_unknown",
+            Reason::Failure(failure) => failure.as_str(),
+        }
+    }
+}
+
+impl Outcome {
+    /// Its class.
+    #[must_use]
+    pub fn reason(self) -> Reason {
+        match self {
+            Outcome::Status(200..=299) => Reason::Success,
+            Outcome::Status(300..=399) => Reason::Redirect,
+            Outcome::Status(410) => Reason::Gone,
+            Outcome::Status(429) => Reason::TooManyRequests,
+            Outcome::Status(400..=499) => Reason::ClientError,
+            Outcome::Status(500..=599) => Reason::ServerError,
+            Outcome::Status(_) => Reason::StatusUnknown,
+            Outcome::Failure(failure) => Reason::Failure(failure),
+        }
+    }
+}
+
+/// What set the instant of the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum NextWhy {
+    /// The next slot of the retry table, with its jitter.
+    Slot,
+    /// The target's `Retry-After`, which lies behind that slot.
+    RetryAfter,
+    /// The slot had passed already when the attempt ended: it is made up for at once.
+    Overdue,
+    /// The end of the 72 hours: nothing is planned behind it.
+    Deadline,
+}
+
+impl NextWhy {
+    /// The word for it in the API and the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NextWhy::Slot => "slot",
+            NextWhy::RetryAfter => "retry_after",
+            NextWhy::Overdue => "overdue",
+            NextWhy::Deadline => "deadline",
+        }
+    }
+}
+
+/// How much of a part of an answer is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its beginning: it was longer than what is kept, or was not read to its end.
+    Truncated,
+    /// Nothing, as the configuration says.
+    Off,
+    /// Nothing, for want of room on the disk.
+    LowDisk,
+}
+
+impl Extent {
+    /// The word for it in the API and the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Extent::Whole => "whole",
+            Extent::Truncated => "truncated",
+            Extent::Off => "off",
+            Extent::LowDisk => "low_disk",
+        }
+    }
+
+    /// Whether there was something, and nothing is kept of it.
+    #[must_use]
+    pub fn is_omitted(self) -> bool {
+        matches!(self, Extent::Off | Extent::LowDisk)
+    }
+}
+
+/// A header of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderKept {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its value, whatever bytes it has.
+    #[serde(with = "octets")]
+    pub value: Vec<u8>,
+}
+
+/// What is kept of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseKept {
+    /// Its headers in order, but for those that say nothing: see `logic::log`.
+    pub headers: Vec<HeaderKept>,
+    /// Whether these are all.
+    pub headers_extent: Extent,
+    /// Its body as it was sent, whatever bytes it has.
+    #[serde(with = "octets")]
+    pub body: Vec<u8>,
+    /// Whether that is all of it.
+    pub body_extent: Extent,
+}
+
+impl ResponseKept {
+    /// How many bytes it holds, about.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let bytes = |header: &HeaderKept| header.name.len() + header.value.len();
+        self.headers.iter().map(bytes).sum::<usize>() + self.body.len()
+    }
+
+    /// The same without what takes room; `why` is said of what was left out.
+    #[must_use]
+    pub fn omitted(&self, why: Extent) -> ResponseKept {
+        let said = |extent, is_empty: bool| match extent {
+            Extent::Whole | Extent::Truncated if !is_empty => why,
+            extent => extent,
+        };
+        ResponseKept {
+            headers: Vec::new(),
+            headers_extent: said(self.headers_extent, self.headers.is_empty()),
+            body: Vec::new(),
+            body_extent: said(self.body_extent, self.body.is_empty()),
+        }
+    }
+}
+
+/// What shows a request again beside its event and its webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestMark {
+    /// What it called itself.
+    #[serde(with = "shared_text")]
+    pub user_agent: Arc<str>,
+    /// CRC-32C of the request as it was rendered: whether what is shown is what was sent.
+    pub crc: u32,
+}
+
 /// One request of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -135,12 +338,64 @@ pub struct Attempt {
     pub number: u32,
     /// When it started.
     pub started: Wall,
+    /// The revision of the webhook by which it was made.
+    pub revision: u64,
+    /// What shows its request again; none if none was made.
+    pub request: Option<RequestMark>,
     /// The address that was dialled.
     pub address: Option<SocketAddr>,
     /// How long its phases took.
     pub phases: Phases,
     /// What came of it.
     pub outcome: Outcome,
+    /// What that meant. Its reason is the outcome's.
+    pub verdict: Verdict,
     /// When the next one is due, if there will be one.
     pub next_due: Option<Wall>,
+    /// Why then.
+    pub next_why: Option<NextWhy>,
+    /// What is kept of the answer, if one arrived.
+    pub response: Option<Box<ResponseKept>>,
+}
+
+impl Attempt {
+    /// Why it got its verdict.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.outcome.reason()
+    }
+
+    /// The same without what takes room of its answer.
+    #[must_use]
+    pub fn without_response(&self, why: Extent) -> Attempt {
+        Attempt {
+            number: self.number,
+            started: self.started,
+            revision: self.revision,
+            request: self.request.clone(),
+            address: self.address,
+            phases: self.phases,
+            outcome: self.outcome,
+            verdict: self.verdict,
+            next_due: self.next_due,
+            next_why: self.next_why,
+            response: self.response.as_ref().map(|kept| Box::new(kept.omitted(why))),
+        }
+    }
+}
+
+/// A text that is written as one, however many share it.
+mod shared_text {
+    use std::sync::Arc;
+
+    use serde::de::{Deserialize, Deserializer};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+        Ok(String::deserialize(from)?.into())
+    }
 }

@@ -21,7 +21,7 @@ use super::connect::{Route, Trace, Unreached};
 use super::deadline::{Deadline, elapsed_ms};
 use super::exchange::{self, Answer, NoAnswer};
 use super::pool::{Connection, Key};
-use super::{CHECK_TARGET_MS_MAX, Net, Proxy, Request, Response, proxy};
+use super::{CHECK_TARGET_MS_MAX, Net, Proxy, Request, Response, Wire, proxy};
 
 /// Headers that belong to the connection or to the framing: a stored request has none of them.
 const RESERVED: [HeaderName; 10] = [
@@ -61,6 +61,18 @@ pub(super) async fn check_target(
         Err(Unreached::Refused(refused)) => Err(refused),
         Ok(_) | Err(Unreached::Failure(_)) => Ok(()),
     }
+}
+
+/// How a request looks to its target.
+pub(super) fn wire(request: &Request) -> Option<Wire> {
+    let rendered = render(request, None).ok()?;
+    let headers = rendered.headers().iter();
+    let mut headers: Vec<(String, Vec<u8>)> = headers
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    // The HTTP client adds it, behind all others.
+    headers.push((CONTENT_LENGTH.as_str().to_owned(), request.body.len().to_string().into_bytes()));
+    Some(Wire { method: "POST", headers })
 }
 
 async fn run(

@@ -123,6 +123,23 @@ pub struct Request {
     pub listener: Option<SocketAddr>,
 }
 
+/// A request as it goes over the wire, without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// Its method.
+    pub method: &'static str,
+    /// Its headers in order, with those of the connection.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Request {
+    /// How it looks on the wire to its target; `None` if it can't be sent.
+    #[must_use]
+    pub fn wire(&self) -> Option<Wire> {
+        attempt::wire(self)
+    }
+}
+
 /// What came of a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {

@@ -17,7 +17,9 @@ use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
 
 use super::query::{DeliveryQuery, EventQuery, Order};
-use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, Upkeep, UpkeepDone};
+use super::{
+    CommitError, Done, Loaded, Page, REVISIONS_MAX, ReadError, Stats, Store, Upkeep, UpkeepDone,
+};
 
 /// The store.
 #[derive(Default)]
@@ -29,6 +31,8 @@ pub struct Memory {
 struct State {
     projects: BTreeMap<ProjectId, Project>,
     webhooks: BTreeMap<WebhookId, Webhook>,
+    /// With the highest number that a delivery had when it was replaced.
+    revisions: BTreeMap<(WebhookId, u64), (Seq, Webhook)>,
     queues: BTreeMap<(Queue, QueueKey), Pending>,
     closed: BTreeMap<WebhookId, (Seq, Ending, Wall)>,
     events: BTreeMap<Seq, Arc<Event>>,
@@ -119,6 +123,13 @@ impl Store for Memory {
         Ok(self.lock().idempotency.get(&(project, key)).cloned())
     }
 
+    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
+        let state = self.lock();
+        let current = state.webhooks.get(&id).filter(|webhook| webhook.revision == revision);
+        let kept = || state.revisions.get(&(id, revision)).map(|(_, webhook)| webhook);
+        Ok(current.or_else(kept).cloned())
+    }
+
     fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
         Ok(self.lock().finished.get(&seq).copied())
     }
@@ -203,8 +214,9 @@ impl State {
         if let Some(refused) = batch.expect.iter().position(|expect| !self.holds(expect)) {
             return Err(CommitError::Refused(refused));
         }
+        let seq_max = self.seq_max;
         for op in batch.ops {
-            self.apply(op);
+            self.apply(op, seq_max);
         }
         Ok(())
     }
@@ -230,7 +242,8 @@ impl State {
         }
     }
 
-    fn apply(&mut self, op: Op) {
+    /// `seq_max` is the highest number before this batch.
+    fn apply(&mut self, op: Op, seq_max: Seq) {
         match op {
             Op::PutProject(project) => {
                 self.project_id_max = self.project_id_max.max(project.id.get());
@@ -238,9 +251,11 @@ impl State {
             }
             Op::PutWebhook(webhook) => {
                 self.webhook_id_max = self.webhook_id_max.max(webhook.id.get());
+                self.keep_revision(webhook.id, Some(webhook.revision), seq_max);
                 self.webhooks.insert(webhook.id, webhook);
             }
             Op::RemoveWebhook(id) => {
+                self.keep_revision(id, None, seq_max);
                 self.webhooks.remove(&id);
             }
             Op::CloseLane { webhook, upto, ending, at } => {
@@ -291,6 +306,18 @@ impl State {
         }
     }
 
+    fn keep_revision(&mut self, id: WebhookId, next: Option<u64>, seq_max: Seq) {
+        let Some(old) = self.webhooks.get(&id).filter(|old| Some(old.revision) != next) else {
+            return;
+        };
+        self.revisions.insert((id, old.revision), (seq_max, old.clone()));
+        let range = self.revisions.range((id, 0)..=(id, u64::MAX));
+        let oldest: Vec<_> = range.rev().skip(REVISIONS_MAX).map(|(key, _)| *key).collect();
+        for key in oldest {
+            self.revisions.remove(&key);
+        }
+    }
+
     fn closing(&self, row: &Pending) -> Option<(Ending, Wall)> {
         let (upto, ending, at) = self.closed.get(&row.key.webhook)?;
         (row.key.seq <= *upto).then_some((*ending, *at))
@@ -336,6 +363,7 @@ impl State {
         self.attempts.retain(|(seq, _), _| finished.contains_key(seq) || waits.contains(seq));
         self.events.retain(|seq, _| take(*seq < oldest && !wanted.contains(seq)));
         self.idempotency.retain(|_, record| take(record.at < keep_since));
+        self.revisions.retain(|_, (upto, _)| take(*upto < oldest));
         pruned
     }
 }

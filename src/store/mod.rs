@@ -15,6 +15,7 @@
 //! * Without room, a batch is refused with `Full` and nothing of it is written; settlements wait
 //!   for room instead. Events are refused before the disk is quite full, so that settlements find
 //!   room.
+//! * With little room, attempts are kept without the headers and bodies of their answers, and say so.
 //! * Reads see every batch that was called back, and may see later ones.
 //! * [`Store::due`] is ordered by `(due, seq)` and leaves out rows of a closed lane.
 //! * A record that fails its checksum is never returned: it is set aside, counted and reported,
@@ -40,6 +41,9 @@ use crate::model::webhook::Webhook;
 
 use query::{DeliveryQuery, EventQuery};
 
+/// Past revisions that are kept of one webhook at most.
+pub const REVISIONS_MAX: usize = 256;
+
 /// What is called when a batch's fate is known. It must not block.
 pub type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
 
@@ -52,8 +56,8 @@ pub trait Store: Send + Sync + 'static {
     fn commit(&self, batch: Batch, done: Done);
 
     /// One step of upkeep: moves up to `rows_max` rows of closed lanes to their end, then removes
-    /// up to `rows_max` finished deliveries, attempts, events without pending deliveries and
-    /// idempotency keys that are older than `keep_since`.
+    /// up to `rows_max` finished deliveries, attempts, events without pending deliveries, idempotency
+    /// keys and revisions of webhooks that are older than `keep_since`.
     fn upkeep(&self, keep_since: Wall, rows_max: usize, done: UpkeepDone);
 
     /// Everything that is held in memory while running.
@@ -80,6 +84,10 @@ pub trait Store: Send + Sync + 'static {
         project: ProjectId,
         key: u128,
     ) -> Result<Option<IdempotencyRecord>, ReadError>;
+
+    /// A webhook as it is, or was, at this revision. One that is replaced or removed is kept as long
+    /// as a delivery that it was used for, of each webhook the last [`REVISIONS_MAX`].
+    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError>;
 
     /// How a delivery ended, if it did.
     fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError>;

@@ -12,6 +12,7 @@ use postrider::model::delivery::{Delivery, Finished, Queue, QueueKey};
 use postrider::model::event::Event;
 use postrider::model::ids::{ProjectId, Seq, WebhookId, mix};
 use postrider::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Wall};
+use postrider::model::webhook::Webhook;
 use postrider::store::embedded::Settings;
 use postrider::store::embedded::inline::Inline;
 use postrider::store::embedded::vault::{Key, Vault};
@@ -396,6 +397,10 @@ impl Store for Guarded {
         key: u128,
     ) -> Result<Option<IdempotencyRecord>, ReadError> {
         self.inline.idempotency(project, key)
+    }
+
+    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
+        self.inline.revision(id, revision)
     }
 
     /// The log may have been trimmed: whoever judges the world asks for it all the same.

@@ -19,7 +19,7 @@ use postrider::model::json::Json;
 use postrider::model::notice::Notice;
 use postrider::model::target::TargetUrl;
 use postrider::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Wall};
-use postrider::model::webhook::{Format, Limits};
+use postrider::model::webhook::{Format, Limits, Webhook};
 use postrider::store::query::{DeliveryQuery, EventQuery};
 use postrider::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
 
@@ -298,6 +298,10 @@ impl Store for Refusing {
 
     fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
         self.inner.attempts(seq)
+    }
+
+    fn revision(&self, webhook: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
+        self.inner.revision(webhook, revision)
     }
 
     fn stats(&self) -> Result<Stats, ReadError> {

@@ -16,6 +16,7 @@ use postrider::engine::submit::{Accepted, Submission, SubmitError};
 use postrider::logic::address::AllowList;
 use postrider::logic::batch::Durability;
 use postrider::logic::dispatcher::{self, Figures, TargetLimits};
+use postrider::logic::log::LogLimits;
 use postrider::logic::quota::Rate;
 use postrider::model::attempt::{Failure, Outcome, Phases};
 use postrider::model::delivery::{CancelledReason, Ending, Finished, Queue};
@@ -109,6 +110,7 @@ pub fn default_settings() -> Settings {
         disable_failing_after_ms: None,
         feed_changes_max: 1_024,
         user_agent: HeaderValue::from_static("sim"),
+        log: LogLimits::default(),
     }
 }
 
@@ -595,6 +597,8 @@ impl World {
             started: self.now().wall,
             delivery: None,
             is_notice: self.is_notice(job),
+            revision: job.webhook.revision,
+            request_crc: None,
             response: Response {
                 outcome,
                 address: None,

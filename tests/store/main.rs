@@ -6,6 +6,7 @@
 
 mod erased;
 mod found;
+mod revisions;
 mod room;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,9 @@ use std::sync::mpsc;
 use postrider::logic::batch::{
     AcceptedEvent, Batch, Durability, Expect, IdempotencyRecord, Next, Op,
 };
-use postrider::model::attempt::{Attempt, Outcome, Phases};
+use postrider::model::attempt::{
+    Attempt, Extent, HeaderKept, NextWhy, Outcome, Phases, RequestMark, ResponseKept, Verdict,
+};
 use postrider::model::delivery::{
     CancelledReason, Ending, FailedReason, Finished, Pending, Queue, QueueKey,
 };
@@ -179,7 +182,17 @@ fn attempt(number: u32) -> Attempt {
         address: Some("192.0.2.1:443".parse().expect("an address")),
         phases: Phases::default(),
         outcome: Outcome::Status(500),
-        next_due: None,
+        revision: 3,
+        request: Some(RequestMark { user_agent: "postrider/1".into(), crc: number }),
+        verdict: Verdict::Retry { connection: false },
+        next_due: Some(Wall(9)),
+        next_why: Some(NextWhy::Slot),
+        response: Some(Box::new(ResponseKept {
+            headers: vec![HeaderKept { name: "x-a".to_owned(), value: vec![0xff, 0, b'a'] }],
+            headers_extent: Extent::Truncated,
+            body: vec![0, 0xfe, b'b'],
+            body_extent: Extent::Whole,
+        })),
     }
 }
 
@@ -485,12 +498,18 @@ fn observe(store: &dyn Store, history: &History) -> String {
         let Op::Settle { key, .. } = op else { continue };
         let finished = store.finished(key.seq).expect("reads");
         say("finished", &finished);
-        // The log of a delivery that still waits may go by its age, with its segment.
-        if finished.is_some() || history.kept_since == 0 {
+        // The log of a delivery that still waited may have gone by its age, with its segment.
+        if key.seq >= Seq::at(Wall(history.kept_since)) {
             say("attempts", &store.attempts(key.seq).expect("reads"));
         }
     }
     found::observe(store, history, &mut say);
+    for lane in 1..4 {
+        let lane = WebhookId::new(lane).expect("an id");
+        for revision in 0..=history.next {
+            say("revision", &store.revision(lane, revision).expect("reads"));
+        }
+    }
     for key in 0..3 {
         let one = ProjectId::new(1).expect("an id");
         say("idempotency", &store.idempotency(one, key).expect("reads"));
@@ -642,7 +661,9 @@ fn the_directory_is_private_and_no_secret_is_in_clear() {
     let scratch = Scratch::new("private");
     let store = scratch.open();
     let hook = webhook(1, "file.uploaded", "http://a.example/", 1);
+    let changed = Webhook { secret: None, revision: 2, ..hook.clone() };
     commit(&store, vec![Op::PutProject(project(1)), Op::PutWebhook(hook)]);
+    commit(&store, vec![Op::PutWebhook(changed)]);
     drop(store);
     let mode = |path: &Path| path.metadata().expect("is there").permissions().mode() & 0o777;
     assert_eq!(mode(&scratch.0), 0o700);
@@ -660,14 +681,18 @@ fn keys_rotate_and_a_missing_key_stops_the_start() {
     let open = |vault| Embedded::open(&scratch.0, vault, settings());
     let store = open(vault(1, &[])).expect("opens");
     let hook = webhook(1, "file.uploaded", "http://a.example/", 1);
-    commit(&store, vec![Op::PutProject(project(1)), Op::PutWebhook(hook.clone())]);
+    let older = webhook(1, "file.stored", "http://a.example/", 0);
+    commit(&store, vec![Op::PutProject(project(1)), Op::PutWebhook(older.clone())]);
+    commit(&store, vec![Op::PutWebhook(hook.clone())]);
     drop(store);
     assert!(matches!(open(vault(2, &[])), Err(OpenError::Vault(_))));
     // With both keys it opens, and is sealed anew: afterwards the old key is not needed.
     drop(open(vault(2, &[1])).expect("opens"));
     let store = open(vault(2, &[])).expect("opens without the old key");
     let loaded = store.load().expect("loads");
-    assert_eq!((loaded.projects, loaded.webhooks), (vec![project(1)], vec![hook]));
+    assert_eq!((loaded.projects, loaded.webhooks), (vec![project(1)], vec![hook.clone()]));
+    // What it was before can be read too.
+    assert_eq!(store.revision(hook.id, 0).expect("reads"), Some(older));
 }
 
 /// Rot: a bit of a stored value flips. The record must not come back, the others must.

@@ -155,6 +155,34 @@ impl Room {
 }
 
 #[test]
+fn a_low_disk_keeps_attempts_without_their_answers() {
+    let mut room = Room::new(settings());
+    let logged = |room: &Room, row: Pending| {
+        room.store.attempts(row.key.seq).expect("reads").pop().expect("is in the log")
+    };
+    let plenty = room.publish(10).expect("has room");
+    room.deliver(plenty).expect("settles");
+    room.disk.set_free_bytes(settings().log_free_bytes_min - 1);
+    room.store.look().expect("looks");
+    // Events are still taken.
+    let low = room.publish(10).expect("has room");
+    room.deliver(low).expect("settles");
+    assert!(!room.store.stats().expect("reads").is_full);
+    room.disk.set_free_bytes(settings().log_free_bytes_min);
+    room.store.look().expect("looks");
+    let again = room.publish(10).expect("has room");
+    room.deliver(again).expect("settles");
+    let room = room.reopen();
+    assert_eq!(logged(&room, plenty), attempt(1));
+    assert_eq!(logged(&room, again), attempt(1));
+    let bare = logged(&room, low);
+    assert_eq!(bare, attempt(1).without_response(Extent::LowDisk));
+    let kept = bare.response.expect("says what is missing");
+    assert_eq!((kept.headers_extent, kept.body_extent), (Extent::LowDisk, Extent::LowDisk));
+    assert_eq!(kept.size_bytes(), 0);
+}
+
+#[test]
 fn a_segment_that_finds_no_room_refuses_the_event_that_wanted_it() {
     let mut room = Room::new(settings());
     let first = room.publish(FIRST_SEGMENT_BYTES as usize / 2).expect("has room");

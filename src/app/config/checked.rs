@@ -91,6 +91,12 @@ pub struct Store {
     pub size_bytes_max: usize,
     /// With less room on the disk, events are refused.
     pub free_bytes_min: usize,
+    /// With less room on the disk, the attempt log goes without headers and bodies of responses.
+    pub log_free_bytes_min: usize,
+    /// How much of a response's headers goes into the attempt log.
+    pub log_headers_bytes_max: usize,
+    /// How much of a response's body goes into the attempt log.
+    pub log_body_bytes_max: usize,
 }
 
 /// HTTP out.
@@ -303,6 +309,9 @@ impl Config {
                 retention_ms: 0,
                 size_bytes_max: 0,
                 free_bytes_min: 0,
+                log_free_bytes_min: 0,
+                log_headers_bytes_max: 0,
+                log_body_bytes_max: 0,
             },
             delivery: Delivery {
                 allow: Vec::new(),

@@ -240,7 +240,7 @@ static SERVER: [Setting<Config>; 15] = [
     ),
 ];
 
-static STORE: [Setting<Config>; 6] = [
+static STORE: [Setting<Config>; 9] = [
     setting(
         "path",
         Kind::Path(|c, v| c.store.path = v),
@@ -282,6 +282,26 @@ static STORE: [Setting<Config>; 6] = [
         size(0, 1_024 * GIB, |c, v| c.store.free_bytes_min = v),
         "256MiB",
         "With less free room on the disk, new events get 503; what is pending is still delivered.",
+    ),
+    setting(
+        "log_free_min",
+        size(0, 1_024 * GIB, |c, v| c.store.log_free_bytes_min = v),
+        "512MiB",
+        "With less free room on the disk, the attempt log goes without headers and bodies of \
+         responses.",
+    ),
+    setting(
+        "log_headers_max",
+        size(0, 16 * KIB, |c, v| c.store.log_headers_bytes_max = v),
+        "1KiB",
+        "How much of a response's headers goes into the attempt log; 0 keeps none.",
+    ),
+    setting(
+        "log_body_max",
+        size(0, 64 * KIB, |c, v| c.store.log_body_bytes_max = v),
+        "1KiB",
+        "How much of a response's body goes into the attempt log, of what [delivery] \
+         response_body_max lets in; 0 keeps none.",
     ),
 ];
 
@@ -333,7 +353,7 @@ static DELIVERY: [Setting<Config>; 12] = [
         "response_body_max",
         size(0, 16 * MIB, |c, v| c.delivery.response_body_bytes_max = v),
         "16KiB",
-        "How much of a response's body is read and kept.",
+        "How much of a response's body is read.",
     ),
     optional(
         "ca_files",

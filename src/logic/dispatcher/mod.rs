@@ -39,7 +39,7 @@ use super::quota::Rate;
 use super::verdict::{Verdict, judge};
 use super::wheel::Wheel;
 use super::window;
-use crate::model::attempt::{Outcome, Phases};
+use crate::model::attempt::{Outcome, Phases, RequestMark, ResponseKept};
 use crate::model::delivery::{Ending, Pending, Queue, QueueKey};
 use crate::model::ids::{Seq, WebhookId, mix};
 use crate::model::target::Origin;
@@ -138,7 +138,7 @@ pub enum Input {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ended {
     /// The delivery, as it was started.
     pub row: Pending,
@@ -156,6 +156,12 @@ pub struct Ended {
     pub phases: Phases,
     /// Whether its event is a notice: those tell nothing of their own troubles.
     pub is_notice: bool,
+    /// The revision of the webhook by which it was made.
+    pub revision: u64,
+    /// What shows its request again.
+    pub request: Option<RequestMark>,
+    /// What is kept of the answer.
+    pub response: Option<Box<ResponseKept>>,
 }
 
 /// Whose probe an attempt is.
@@ -551,7 +557,7 @@ impl Dispatcher {
                 self.outputs.push_back(Output::Turned { origin, webhook, turn });
             }
         }
-        let op = self.settlement(now, &ended, started, verdict);
+        let op = self.settlement(now, ended, started, verdict);
         self.outputs.push_back(Output::Settle(Box::new(op)));
         if verdict == Verdict::Gone {
             self.outputs.push_back(Output::Gone(webhook));

@@ -7,7 +7,7 @@ use super::{AGAIN_MS, Dispatcher, Ended};
 use crate::logic::batch::{Next, Op};
 use crate::logic::retry;
 use crate::logic::verdict::Verdict;
-use crate::model::attempt::Attempt;
+use crate::model::attempt::{Attempt, NextWhy};
 use crate::model::delivery::{Ending, FailedReason, Finished, Pending, QueueKey};
 use crate::model::time::{Now, Wall};
 
@@ -17,7 +17,7 @@ impl Dispatcher {
     pub(super) fn settlement(
         &mut self,
         now: Now,
-        ended: &Ended,
+        ended: Ended,
         started: Wall,
         verdict: Verdict,
     ) -> Op {
@@ -45,10 +45,15 @@ impl Dispatcher {
         let mut attempt = Attempt {
             number: attempts,
             started: ended.started,
+            revision: ended.revision,
+            request: ended.request,
             address: ended.address,
             phases: ended.phases,
             outcome: ended.outcome,
+            verdict,
             next_due: None,
+            next_why: None,
+            response: ended.response,
         };
         let logged = |attempt: Attempt| counts.then_some(attempt);
         let ending = match verdict {
@@ -61,7 +66,8 @@ impl Dispatcher {
         }
         let chance = self.draw();
         let next = if verdict == Verdict::Again {
-            retry::Next::At { due: now.wall.plus(AGAIN_MS), slot: row.slot }
+            let due = now.wall.plus(AGAIN_MS);
+            retry::Next::At { due, slot: row.slot, why: NextWhy::Slot }
         } else {
             retry::next(&retry::Question {
                 now: now.wall,
@@ -73,11 +79,11 @@ impl Dispatcher {
                 chance,
             })
         };
-        let retry::Next::At { due, slot } = next else {
+        let retry::Next::At { due, slot, why } = next else {
             let ending = Ending::Failed(FailedReason::Expired);
             return finish(now, &row, attempts, ending, logged(attempt));
         };
-        attempt.next_due = Some(due);
+        (attempt.next_due, attempt.next_why) = (Some(due), Some(why));
         let again = Pending {
             key: QueueKey { due, ..row.key },
             attempts,

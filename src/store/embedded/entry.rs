@@ -13,6 +13,9 @@
 //!          6 requeue, 7 enqueue later: as 2
 //! ```
 //!
+//! With little room on the disk, a settlement is written without what its attempt holds of the
+//! answer.
+//!
 //! The body of an event is what its [`Place`] points to. The body of a settlement is where its
 //! attempt is kept; it names the place of the attempt before, so that the attempts of a delivery
 //! are a chain and need no index.
@@ -22,7 +25,7 @@ use thiserror::Error;
 
 use super::journal::Place;
 use crate::logic::batch::{IdempotencyRecord, Next, Op};
-use crate::model::attempt::Attempt;
+use crate::model::attempt::{Attempt, Extent};
 use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
@@ -33,8 +36,10 @@ const DIRECT: u8 = 5;
 const OP_HEAD_BYTES: usize = 5;
 /// More than any row or settlement without its attempt needs: varints at their longest.
 const SMALL_OP_BYTES_MAX: usize = 320;
-/// More than an attempt needs.
+/// More than an attempt needs beside its variable parts.
 const ATTEMPT_BYTES_MAX: usize = 256;
+/// A length as a varint.
+const LENGTH_BYTES_MAX: usize = 10;
 /// More than an event needs beside its variable parts.
 const EVENT_HEAD_BYTES_MAX: usize = 512;
 
@@ -69,7 +74,17 @@ enum ThenRecord {
     Row(QueueKey, RowRecord),
 }
 
-#[derive(Serialize, Deserialize)]
+/// A [`SettleRecord`] that is written: the attempt is not copied for it.
+#[derive(Serialize)]
+struct SettleWritten<'a> {
+    queue: Queue,
+    key: QueueKey,
+    then: ThenRecord,
+    attempt: Option<&'a Attempt>,
+    previous: Option<Place>,
+}
+
+#[derive(Deserialize)]
 struct SettleRecord {
     queue: Queue,
     key: QueueKey,
@@ -114,7 +129,7 @@ fn op_size_max(op: &Op) -> Option<usize> {
         Op::PutEvent(event) => EVENT_HEAD_BYTES_MAX + event_bytes(event),
         Op::Enqueue(_) | Op::EnqueueLater(_) | Op::Requeue(_) => SMALL_OP_BYTES_MAX,
         Op::Settle { attempt, .. } => {
-            SMALL_OP_BYTES_MAX + attempt.as_ref().map_or(0, |_| ATTEMPT_BYTES_MAX)
+            SMALL_OP_BYTES_MAX + attempt.as_ref().map_or(0, attempt_bytes_max)
         }
         Op::PutIdempotency(record) => {
             let names: usize = record.events.iter().map(|event| event.name.as_str().len()).sum();
@@ -129,6 +144,15 @@ fn op_size_max(op: &Op) -> Option<usize> {
         | Op::PutOperator(_) => return None,
     };
     Some(size + OP_HEAD_BYTES)
+}
+
+fn attempt_bytes_max(attempt: &Attempt) -> usize {
+    let request = attempt.request.as_ref().map_or(0, |mark| mark.user_agent.len());
+    let response = attempt.response.as_ref().map_or(0, |kept| {
+        // The lengths of a header's two parts.
+        kept.size_bytes() + kept.headers.len() * 2 * LENGTH_BYTES_MAX
+    });
+    ATTEMPT_BYTES_MAX + request + response
 }
 
 fn event_bytes(event: &Event) -> usize {
@@ -154,8 +178,9 @@ pub fn begin_direct(out: &mut Vec<u8>) {
 }
 
 /// Appends a write, and says where its body begins. Only what has a size stands in the journal;
-/// of anything else, nothing is written.
-pub fn put(out: &mut Vec<u8>, op: &Op, previous: Option<Place>) -> usize {
+/// of anything else, nothing is written. Without `keeps_answers`, an attempt is written without what
+/// it holds of its answer.
+pub fn put(out: &mut Vec<u8>, op: &Op, previous: Option<Place>, keeps_answers: bool) -> usize {
     match op {
         Op::PutEvent(event) => body(out, 1, &**event),
         Op::Enqueue(row) => body(out, 2, &(row.key, RowRecord::new(row))),
@@ -166,8 +191,11 @@ pub fn put(out: &mut Vec<u8>, op: &Op, previous: Option<Place>) -> usize {
                 Next::Finished(end) => ThenRecord::End(EndRecord::new(end)),
                 Next::Pending(row) => ThenRecord::Row(row.key, RowRecord::new(row)),
             };
-            let (queue, key, attempt) = (*queue, *key, attempt.clone());
-            body(out, 3, &SettleRecord { queue, key, then, attempt, previous })
+            let (queue, key) = (*queue, *key);
+            let bare = attempt.as_ref().filter(|_| !keeps_answers);
+            let bare = bare.map(|attempt| attempt.without_response(Extent::LowDisk));
+            let attempt = bare.as_ref().or(attempt.as_ref());
+            body(out, 3, &SettleWritten { queue, key, then, attempt, previous })
         }
         Op::PutIdempotency(record) => body(out, 4, record),
         Op::PutProject(_)
@@ -333,14 +361,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::attempt::{Outcome, Phases};
+    use crate::model::attempt::{
+        HeaderKept, NextWhy, Outcome, Phases, RequestMark, ResponseKept, Verdict,
+    };
     use crate::model::delivery::FailedReason;
 
     fn encode(ops: &[Op]) -> Vec<u8> {
         let mut text = Vec::new();
         begin(&mut text);
         for op in ops {
-            put(&mut text, op, Some(Place { number: 1, offset: 2, length: 3, crc: 4 }));
+            put(&mut text, op, Some(Place { number: 1, offset: 2, length: 3, crc: 4 }), true);
         }
         assert!(text.len() <= size_max(ops));
         text
@@ -367,7 +397,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip_and_refusals(a in any::<[u64; 8]>(), b in any::<[u64; 8]>()) {
+        fn round_trip_and_refusals(
+            a in any::<[u64; 8]>(), b in any::<[u64; 8]>(),
+            value in proptest::collection::vec(any::<u8>(), 0..2_000),
+        ) {
             let (row, again) = (row(a), row(b));
             let attempt = Attempt {
                 number: 3,
@@ -376,7 +409,18 @@ mod tests {
                 phases: Phases::default(),
                 outcome: Outcome::Status(503),
                 next_due: Some(again.key.due),
+                revision: b[2],
+                request: Some(RequestMark { user_agent: "a/1".into(), crc: b[3] as u32 }),
+                verdict: Verdict::Retry { connection: false },
+                next_why: Some(NextWhy::RetryAfter),
+                response: Some(Box::new(ResponseKept {
+                    headers: vec![HeaderKept { name: "x-a".to_owned(), value: value.clone() }; 3],
+                    headers_extent: Extent::Whole,
+                    body: value,
+                    body_extent: Extent::Truncated,
+                })),
             };
+            let logged = attempt.clone();
             let (queue, key) = (Queue::Retry, row.key);
             let end = row.finished(Ending::Failed(FailedReason::Expired), Wall(b[1]));
             let ops = [
@@ -393,14 +437,21 @@ mod tests {
             }
             prop_assert_eq!(reads.len(), ops.len());
             let (seq, attempt, previous) = super::attempt(&text[reads[1].body.clone()]).expect("sound");
-            prop_assert_eq!((seq, attempt.map(|attempt| attempt.number)), (row.key.seq, Some(3)));
+            prop_assert_eq!((seq, attempt.as_ref()), (row.key.seq, Some(&logged)));
             prop_assert!(previous.is_some());
+            let mut tight = Vec::new();
+            begin(&mut tight);
+            put(&mut tight, &ops[1], None, false);
+            prop_assert!(tight.len() <= SMALL_OP_BYTES_MAX + ATTEMPT_BYTES_MAX);
+            let reads = decode(&tight).expect("sound");
+            let (_, attempt, _) = super::attempt(&tight[reads[0].body.clone()]).expect("sound");
+            prop_assert_eq!(attempt, Some(logged.without_response(Extent::LowDisk)));
             prop_assert!(decode(&text[..text.len() - 1]).is_err());
             prop_assert!(decode(&[&[3], &text[1..]].concat()).is_err());
             prop_assert!(!is_journaled(&[Op::RemoveWebhook(key.webhook)]));
             let mut direct = Vec::new();
             begin_direct(&mut direct);
-            put(&mut direct, &ops[0], None);
+            put(&mut direct, &ops[0], None, true);
             prop_assert!(decode(&direct).expect("sound").is_empty());
         }
 

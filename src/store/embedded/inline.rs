@@ -21,6 +21,7 @@ use crate::model::delivery::{Delivery, Finished, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
+use crate::model::webhook::Webhook;
 use crate::store::query::{DeliveryQuery, EventQuery};
 use crate::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
 
@@ -191,6 +192,10 @@ impl Store for Inline {
         key: u128,
     ) -> Result<Option<IdempotencyRecord>, ReadError> {
         self.shared.idempotency(project, key)
+    }
+
+    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
+        self.shared.revision(id, revision)
     }
 
     fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {

@@ -6,7 +6,7 @@
 //! * `journal` makes batches durable and keeps payloads and attempts; `entry` is their form in it.
 //! * `overlay` is what was written since the last checkpoint; `flush` brings it to redb.
 //! * `tables` specifies redb's tables, `record` the frame of a value, `vault` how secrets are
-//!   sealed, `session` what a write means there.
+//!   sealed, `session` what a write means there, `revisions` keeps webhooks as they were.
 //! * `writer` applies groups of batches, with `lookup` for what it has to know, `recover` for
 //!   starts, `upkeep` and `trim` for what is old or too much. It has no thread of its own:
 //!   `thread` has, and `inline` is a store without any, for simulations.
@@ -24,6 +24,7 @@ mod probe;
 mod reads;
 mod record;
 mod recover;
+mod revisions;
 mod session;
 mod shared;
 mod tables;
@@ -49,6 +50,7 @@ use crate::model::delivery::{Delivery, Finished, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::time::Wall;
+use crate::model::webhook::Webhook;
 
 use super::query::{DeliveryQuery, EventQuery};
 use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
@@ -76,6 +78,8 @@ pub struct Settings {
     pub journal_bytes_max: u64,
     /// With less room on the disk, events are refused.
     pub free_bytes_min: u64,
+    /// With less room on the disk, attempts are kept without their answers' headers and bodies.
+    pub log_free_bytes_min: u64,
     /// The size of the journal's segments.
     pub segment_bytes: u64,
     /// Changes in memory at which a checkpoint is due, however long ago the last one was.
@@ -88,6 +92,7 @@ impl Default for Settings {
             cache_bytes: 16 * 1024 * 1024,
             journal_bytes_max: 2 * 1024 * 1024 * 1024,
             free_bytes_min: 256 * 1024 * 1024,
+            log_free_bytes_min: 512 * 1024 * 1024,
             segment_bytes: journal::SEGMENT_BYTES,
             overlay_changes_max: writer::OVERLAY_CHANGES_MAX,
         }
@@ -241,6 +246,7 @@ impl Settings {
         Limits {
             journal_bytes_max: self.journal_bytes_max,
             free_bytes_min: self.free_bytes_min,
+            log_free_bytes_min: self.log_free_bytes_min,
             segment_bytes: self.segment_bytes,
             overlay_changes_max: self.overlay_changes_max,
         }
@@ -372,6 +378,10 @@ impl Store for Embedded {
         key: u128,
     ) -> Result<Option<IdempotencyRecord>, ReadError> {
         self.shared.idempotency(project, key)
+    }
+
+    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
+        self.shared.revision(id, revision)
     }
 
     fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {

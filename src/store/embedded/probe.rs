@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::entry;
 use super::journal::Place;
-use super::record::{self, ClosedLane, EndKept, Kind, RowKept, SegmentKept};
+use super::record::{self, ClosedLane, EndKept, Kind, RevisionKept, RowKept, SegmentKept};
 use super::vault::{Key, Vault};
 use crate::logic::batch::IdempotencyRecord;
 use crate::model::ids::{ProjectId, WebhookId};
@@ -22,7 +22,7 @@ pub fn rewritten(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
             let mut text = Vec::new();
             entry::begin(&mut text);
             for read in entry::decode(body).ok()? {
-                entry::put(&mut text, &read.op, read.previous);
+                entry::put(&mut text, &read.op, read.previous, true);
             }
             Some(text)
         }
@@ -42,7 +42,8 @@ pub fn rewritten(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
         _ => {
             let id = WebhookId::new(1)?;
             let framed = record::encode(Kind::Webhook, &id.get().to_be_bytes(), &Raw(body));
-            record::decode_webhook(&vault(), id, &framed).ok().map(|_| body.to_vec())
+            let webhook = record::decode_webhook(&vault(), id, &framed).ok();
+            webhook.map(|_| body.to_vec()).or_else(|| again::<RevisionKept>(Kind::Revision, body))
         }
     }
 }

@@ -59,6 +59,8 @@ pub enum Kind {
     ClosedLane = 8,
     /// `u64`, or `model::operator::Operator`
     Meta = 9,
+    /// `RevisionKept`
+    Revision = 10,
 }
 
 const VERSION: u8 = 1;
@@ -171,6 +173,15 @@ pub struct ClosedLane {
     pub ending: crate::model::delivery::Ending,
     /// When.
     pub at: Wall,
+}
+
+/// A webhook as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionKept {
+    /// It was used for no delivery above this number.
+    pub upto: Seq,
+    /// Its record, as it stood in the table of webhooks.
+    pub record: Vec<u8>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -61,6 +61,7 @@ impl Writer {
             is_flushing: false,
             is_poisoned: false,
             is_low: false,
+            is_tight: false,
             is_untrimmable: false,
             cursor: Cursor::default(),
             pass: Pass::default(),

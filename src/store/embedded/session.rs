@@ -27,10 +27,12 @@ pub const POSITION: &str = "journal";
 
 /// The tables of one transaction.
 pub struct Session<'t> {
-    vault: &'t Vault,
+    pub(super) vault: &'t Vault,
     pub meta: Table<'t, &'static str, &'static [u8]>,
     projects: Table<'t, u32, &'static [u8]>,
-    webhooks: Table<'t, u32, &'static [u8]>,
+    pub(super) webhooks: Table<'t, u32, &'static [u8]>,
+    pub(super) revisions: Table<'t, (u32, u64), &'static [u8]>,
+    pub(super) revisions_by_seq: Table<'t, (u64, u32, u64), ()>,
     subscriptions: Table<'t, &'static [u8], u32>,
     fresh: Table<'t, QueueRow, &'static [u8]>,
     retry: Table<'t, QueueRow, &'static [u8]>,
@@ -58,6 +60,8 @@ impl<'t> Session<'t> {
             meta: transaction.open_table(tables::META)?,
             projects: transaction.open_table(tables::PROJECTS)?,
             webhooks: transaction.open_table(tables::WEBHOOKS)?,
+            revisions: transaction.open_table(tables::REVISIONS)?,
+            revisions_by_seq: transaction.open_table(tables::REVISIONS_BY_SEQ)?,
             subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
             fresh: transaction.open_table(tables::FRESH)?,
             retry: transaction.open_table(tables::RETRY)?,
@@ -213,7 +217,7 @@ impl<'t> Session<'t> {
         for webhook in webhooks {
             self.apply(&Op::PutWebhook(webhook))?;
         }
-        Ok(())
+        self.reseal_revisions()
     }
 
     fn holds(&self, expect: &Expect) -> Result<bool, WriteError> {
@@ -249,7 +253,7 @@ impl<'t> Session<'t> {
             }
             Op::PutWebhook(webhook) => self.put_webhook(webhook)?,
             Op::RemoveWebhook(id) => {
-                self.drop_subscriptions(*id)?;
+                self.take_place(*id, None)?;
                 self.webhooks.remove(id.get())?;
             }
             Op::CloseLane { webhook, upto, ending, at } => {
@@ -278,7 +282,7 @@ impl<'t> Session<'t> {
     }
 
     fn put_webhook(&mut self, webhook: &Webhook) -> Result<(), WriteError> {
-        self.drop_subscriptions(webhook.id)?;
+        self.take_place(webhook.id, Some(webhook.revision))?;
         for key in subscriptions(webhook) {
             self.subscriptions.insert(key.as_slice(), webhook.id.get())?;
         }
@@ -287,12 +291,13 @@ impl<'t> Session<'t> {
         raise_meta(&mut self.meta, "webhook_id_max", u64::from(webhook.id.get()))
     }
 
-    fn drop_subscriptions(&mut self, id: WebhookId) -> Result<(), WriteError> {
+    /// Drops a webhook's place in the index, and keeps it as it was if that is another revision.
+    fn take_place(&mut self, id: WebhookId, next: Option<u64>) -> Result<(), WriteError> {
         let Some(old) = self.webhook(id)? else { return Ok(()) };
         for key in subscriptions(&old) {
             self.subscriptions.remove(key.as_slice())?;
         }
-        Ok(())
+        self.keep_revision(&old, next)
     }
 
     /// A queue's table.

@@ -10,6 +10,8 @@
 //! | `meta` | name | record Meta | `format`, `project_id_max`, `webhook_id_max`, `seq_max`, `operator`, `journal`: its position at the last checkpoint |
 //! | `projects` | project | record Project | |
 //! | `webhooks` | webhook | record Webhook | |
+//! | `revisions` | (webhook, revision) | record Revision | webhooks as they were, see `revisions` |
+//! | `revisions_by_seq` | (seq, webhook, revision) | - | for removal by age: no delivery above this number was made by it |
 //! | `subscriptions` | project (4 bytes, big endian), format, 0, event, 0, target URL | webhook | one webhook for each format, event and target; JSON:API's are not unique and have none |
 //! | `fresh` | (webhook, due ms, seq) | record Pending | deliveries that were never attempted |
 //! | `retry` | (webhook, due ms, seq) | record Pending | deliveries that were |
@@ -41,6 +43,9 @@ pub type IndexRow = (u8, u32, u8, u64);
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 pub const PROJECTS: TableDefinition<u32, &[u8]> = TableDefinition::new("projects");
 pub const WEBHOOKS: TableDefinition<u32, &[u8]> = TableDefinition::new("webhooks");
+pub const REVISIONS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("revisions");
+pub const REVISIONS_BY_SEQ: TableDefinition<(u64, u32, u64), ()> =
+    TableDefinition::new("revisions_by_seq");
 pub const SUBSCRIPTIONS: TableDefinition<&[u8], u32> = TableDefinition::new("subscriptions");
 pub const FRESH: TableDefinition<QueueRow, &[u8]> = TableDefinition::new("fresh");
 pub const RETRY: TableDefinition<QueueRow, &[u8]> = TableDefinition::new("retry");
@@ -109,6 +114,11 @@ pub fn queue_key_bytes(row: QueueRow) -> Vec<u8> {
     out.extend_from_slice(&row.1.to_be_bytes());
     out.extend_from_slice(&row.2.to_be_bytes());
     out
+}
+
+/// The bytes of a revision's key, for its checksum.
+pub fn revision_key_bytes(key: (u32, u64)) -> Vec<u8> {
+    [key.0.to_be_bytes().as_slice(), &key.1.to_be_bytes()].concat()
 }
 
 /// The bytes of an idempotency key, for its checksum.

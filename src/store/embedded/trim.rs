@@ -130,7 +130,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut layers = shared.layers_mut();
         for op in &ops {
-            let place = put(&mut self.journal, op, None);
+            let place = put(&mut self.journal, op, None, true);
             layers.active.apply(op, place, None);
         }
         drop(layers);
@@ -174,9 +174,11 @@ impl Writer {
         let events = view.open_table(tables::EVENTS)?.first()?.map(|(seq, _)| seq.value());
         let by_time = view.open_table(tables::IDEMPOTENCY_BY_TIME)?;
         let key = by_time.first()?.map(|(key, _)| key.value().0);
+        let by_seq = view.open_table(tables::REVISIONS_BY_SEQ)?;
+        let revision = by_seq.first()?.map(|(key, _)| key.value().0);
         let waits = view.open_table(tables::CLOSED)?.first()?.is_some();
         let old_key = key.is_some_and(|at| at < keep_since.0);
-        let old = is_old(finished) || is_old(events) || old_key || waits;
+        let old = is_old(finished) || is_old(events) || is_old(revision) || old_key || waits;
         if old {
             return Ok(true);
         }

@@ -129,6 +129,7 @@ impl Session<'_> {
             }
         }
         left -= self.prune_idempotency(keep_since, left)?;
+        left -= self.prune_revisions(Seq(oldest), left)?;
         Ok(Pruned { rows: rows_max - left, complete: complete && left > 0 })
     }
 

@@ -110,6 +110,8 @@ pub struct Limits {
     pub journal_bytes_max: u64,
     /// With less room on the disk, events are refused.
     pub free_bytes_min: u64,
+    /// With less, attempts are kept without their answers.
+    pub log_free_bytes_min: u64,
     /// The size of the journal's segments.
     pub segment_bytes: u64,
     /// Changes in memory at which a checkpoint is due.
@@ -130,6 +132,8 @@ pub struct Writer {
     pub(super) is_poisoned: bool,
     /// The disk has too little room.
     pub(super) is_low: bool,
+    /// The disk has little room: attempts are kept without their answers.
+    pub(super) is_tight: bool,
     /// Nothing more can be trimmed.
     pub(super) is_untrimmable: bool,
     pub(super) cursor: Cursor,
@@ -174,7 +178,16 @@ impl Writer {
 
     /// Looks whether there is room; what failed for want of it is made good.
     pub fn look_for_room(&mut self) -> Result<(), WriteError> {
-        self.is_low = self.shared.files.free_bytes()? < self.limits.free_bytes_min;
+        let free_bytes = self.shared.files.free_bytes()?;
+        self.is_low = free_bytes < self.limits.free_bytes_min;
+        let is_tight = self.is_low || free_bytes < self.limits.log_free_bytes_min;
+        if is_tight && !self.is_tight {
+            tracing::warn!(
+                free_bytes,
+                "The disk is low: answers' headers and bodies are not kept."
+            );
+        }
+        self.is_tight = is_tight;
         if self.is_poisoned && !self.is_flushing && !self.is_low {
             // If it can't be opened, it is tried again at the next look.
             match self.shared.reopen() {
@@ -284,7 +297,7 @@ impl Writer {
         entry::begin(self.journal.text());
         for op in &batch.ops {
             let before = lookup.before(layers, None, op);
-            let place = put(&mut self.journal, op, before);
+            let place = put(&mut self.journal, op, before, !self.is_tight);
             layers.apply(op, place, before);
         }
         self.journal.end_entry();
@@ -356,7 +369,7 @@ impl Writer {
                 entry::begin_direct(self.journal.text());
                 for op in ops.iter().filter(|op| entry::stands(op)) {
                     let before = lookup.before(&layers, Some(&part), op);
-                    let place = put(&mut self.journal, op, before);
+                    let place = put(&mut self.journal, op, before, !self.is_tight);
                     part.apply(op, place, before);
                 }
                 self.journal.end_entry();
@@ -502,8 +515,14 @@ impl Layers {
 }
 
 /// Puts a write into the journal's open entry, and says where it is.
-pub(super) fn put(journal: &mut Journal, op: &Op, before: Option<Before>) -> Place {
-    let start = entry::put(journal.text(), op, before.and_then(|before| before.attempt()));
+pub(super) fn put(
+    journal: &mut Journal,
+    op: &Op,
+    before: Option<Before>,
+    keeps_answers: bool,
+) -> Place {
+    let previous = before.and_then(|before| before.attempt());
+    let start = entry::put(journal.text(), op, previous, keeps_answers);
     journal.place(start)
 }
 

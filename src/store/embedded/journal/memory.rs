@@ -23,6 +23,7 @@ struct State {
     written: BTreeMap<u64, Vec<(usize, Vec<u8>)>>,
     lies: bool,
     full: bool,
+    free_bytes: Option<u64>,
 }
 
 impl Disk {
@@ -39,6 +40,11 @@ impl Disk {
     /// From now on there is no room for another segment, or again.
     pub fn set_full(&self, full: bool) {
         self.state().full = full;
+    }
+
+    /// From now on it says that so many bytes are free, unless it is full.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.state().free_bytes = Some(bytes);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,7 +122,8 @@ impl Files for Disk {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(if self.state().full { 0 } else { FREE_BYTES_DEFAULT })
+        let state = self.state();
+        Ok(if state.full { 0 } else { state.free_bytes.unwrap_or(FREE_BYTES_DEFAULT) })
     }
 }
 
