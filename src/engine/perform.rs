@@ -21,7 +21,7 @@ use crate::net::{Net, Request, Response};
 use crate::store::{ReadError, Store};
 
 /// Makes the attempt and says how it ended.
-pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> Message {
+pub(super) async fn attempt(job: Box<Job>, store: Arc<dyn Store>, net: Arc<Net>) -> Message {
     let cached = match load(&job, store).await {
         Ok(cached) => cached,
         Err(Loss::Damaged) => {
@@ -34,20 +34,30 @@ pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> M
         Err(Loss::Erased) => {
             return Message::Unsendable(job.row, Ending::Cancelled(CancelledReason::Erased));
         }
-        Err(Loss::Unreadable) => return ended(job, now_failed(Failure::OutOfResources), None),
+        Err(Loss::Unreadable) => {
+            return Message::Ended(Box::new(AttemptEnd {
+                row: job.row,
+                probe: job.probe,
+                started: clock::now().wall,
+                delivery: None,
+                is_notice: false,
+                response: now_failed(Failure::OutOfResources),
+            }));
+        }
     };
     let id = cached.event.id.delivery(job.row.key.seq);
     let started = clock::now().wall;
-    let response = match request(&job, &cached, &id, started.unix_seconds()) {
+    let request = request(&job, &cached, &id, started.unix_seconds());
+    // The attempt may wait for a minute, and thousands may: only what it needs is held meanwhile.
+    let is_notice = cached.event.source == Source::Notice;
+    drop(cached);
+    let Job { row, probe, .. } = *job;
+    let response = match request {
         Some(request) => net.attempt(request).await,
         None => now_failed(Failure::RequestInvalid),
     };
-    let mut end = ended(job, response, Some(id));
-    if let Message::Ended(end) = &mut end {
-        end.started = started;
-        end.is_notice = cached.event.source == Source::Notice;
-    }
-    end
+    let delivery = Some(id);
+    Message::Ended(Box::new(AttemptEnd { row, probe, started, delivery, is_notice, response }))
 }
 
 enum Loss {
@@ -118,15 +128,4 @@ fn now_failed(failure: Failure) -> Response {
         retry_after: None,
         refused: None,
     }
-}
-
-fn ended(job: Job, response: Response, delivery: Option<DeliveryId>) -> Message {
-    Message::Ended(Box::new(AttemptEnd {
-        row: job.row,
-        probe: job.probe,
-        started: clock::now().wall,
-        delivery,
-        is_notice: false,
-        response,
-    }))
 }
