@@ -89,7 +89,7 @@ fn defaults() {
     );
     assert_eq!(
         (config.store.cache_bytes, config.store.retention_ms),
-        (16 * 1024 * 1024, 604_800_000)
+        (8 * 1024 * 1024, 604_800_000)
     );
     let delivery = &config.delivery;
     assert_eq!((delivery.target_rate_per_second, delivery.target_burst), (500, 1_000));

@@ -147,6 +147,7 @@ impl Running {
             targets: BTreeMap::new(),
             retention_ms: 7 * DAY_MS,
             disable_failing_after_ms: None,
+            feed_changes_max: 1_024,
             user_agent: HeaderValue::from_static(user_agent),
             log: LogLimits::default(),
         };

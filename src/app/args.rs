@@ -478,10 +478,10 @@ Scenarios:
   fan-out      ten webhooks on ten targets
   gentle       200 events a second: the time from publishing to arrival
   start        idle memory, cold start, size of the binary
-  dead         10,000 targets, all healthy, then half of them refusing, then half of them hanging
+  dead         10,000 targets, in turn: all healthy, half of them refusing, half of them hanging
   million      a million deliveries pending for a dead webhook; kill -9; start again
   growth       CPU per event at 10 to 100,000 webhooks, and at 1,000 to 1,000,000 pending
-Without a name: accept to start. `all` is all of them, about twenty minutes and 4 GB of disk.
+Without a name: accept to start. `all` is all of them, about half an hour and 4 GB of disk.
 
 Examples:
   postrider bench

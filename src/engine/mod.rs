@@ -406,7 +406,7 @@ impl Engine {
                     let store = Arc::clone(&self.store);
                     let net = Arc::clone(&self.net);
                     self.attempts.spawn(async move {
-                        tell(&report, perform::attempt(*job, store, net).await);
+                        tell(&report, perform::attempt(job, store, net).await);
                     });
                 }
                 Effect::ReadExpired { finished, omitted } => {

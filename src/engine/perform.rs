@@ -12,12 +12,11 @@ use crate::clock;
 use crate::model::attempt::{Failure, Outcome, Phases};
 use crate::model::delivery::{CancelledReason, Ending, FailedReason};
 use crate::model::event::Source;
-use crate::model::ids::DeliveryId;
 use crate::net::{Net, Response};
 use crate::store::{ReadError, Store};
 
 /// Makes the attempt and says how it ended.
-pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> Message {
+pub(super) async fn attempt(job: Box<Job>, store: Arc<dyn Store>, net: Arc<Net>) -> Message {
     let cached = match load(&job, store).await {
         Ok(cached) => cached,
         Err(Loss::Damaged) => {
@@ -30,7 +29,18 @@ pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> M
         Err(Loss::Erased) => {
             return Message::Unsendable(job.row, Ending::Cancelled(CancelledReason::Erased));
         }
-        Err(Loss::Unreadable) => return ended(job, now_failed(Failure::OutOfResources), None),
+        Err(Loss::Unreadable) => {
+            return Message::Ended(Box::new(AttemptEnd {
+                row: job.row,
+                probe: job.probe,
+                started: clock::now().wall,
+                delivery: None,
+                is_notice: false,
+                revision: job.webhook.revision,
+                request_crc: None,
+                response: now_failed(Failure::OutOfResources),
+            }));
+        }
     };
     let id = cached.event.id.delivery(job.row.key.seq);
     let started = clock::now().wall;
@@ -44,17 +54,26 @@ pub(super) async fn attempt(job: Job, store: Arc<dyn Store>, net: Arc<Net>) -> M
         allow: &job.allow,
     };
     let request = render::request(&recipe, &cached);
-    let crc = request.as_ref().map(render::crc);
+    let request_crc = request.as_ref().map(render::crc);
+    // The attempt may wait for a minute, and thousands may: only what it needs is held meanwhile.
+    let is_notice = cached.event.source == Source::Notice;
+    drop(cached);
+    let revision = job.webhook.revision;
+    let Job { row, probe, .. } = *job;
     let response = match request {
         Some(request) => net.attempt(request).await,
         None => now_failed(Failure::RequestInvalid),
     };
-    let mut end = ended(job, response, Some(id));
-    if let Message::Ended(end) = &mut end {
-        (end.started, end.request_crc) = (started, crc);
-        end.is_notice = cached.event.source == Source::Notice;
-    }
-    end
+    Message::Ended(Box::new(AttemptEnd {
+        row,
+        probe,
+        started,
+        delivery: Some(id),
+        is_notice,
+        revision,
+        request_crc,
+        response,
+    }))
 }
 
 enum Loss {
@@ -92,17 +111,4 @@ fn now_failed(failure: Failure) -> Response {
         retry_after: None,
         refused: None,
     }
-}
-
-fn ended(job: Job, response: Response, delivery: Option<DeliveryId>) -> Message {
-    Message::Ended(Box::new(AttemptEnd {
-        row: job.row,
-        probe: job.probe,
-        started: clock::now().wall,
-        delivery,
-        is_notice: false,
-        revision: job.webhook.revision,
-        request_crc: None,
-        response,
-    }))
 }

@@ -214,8 +214,8 @@ impl Net {
     }
 
     /// Sends one request and reads its answer, within the limits. Dropping the future ends it.
-    pub async fn attempt(&self, request: Request) -> Response {
-        attempt::attempt(self, request).await
+    pub fn attempt(&self, request: Request) -> impl Future<Output = Response> + Send + '_ {
+        attempt::attempt(self, request)
     }
 
     /// Closes the unused connections to a target.

@@ -250,7 +250,7 @@ static STORE: [Setting<Config>; 9] = [
     setting(
         "cache",
         size(MIB, 64 * GIB, |c, v| c.store.cache_bytes = v),
-        "16MiB",
+        "8MiB",
         "Memory that caches pages of the store.",
     ),
     secret(

@@ -16,6 +16,7 @@ pub(crate) fn run(loaded: &Loaded) -> Result<Exit, Stop> {
     // A second subscriber can't be: this is the first thing that a process does.
     let _ = telemetry::start(config.log.format, config.log.level);
     raise_descriptor_limit();
+    use_small_pages();
     runtime()?.block_on(serve(config))
 }
 
@@ -99,6 +100,15 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// The allocator asks for pages of 2 MiB where the system gives them: each stays whole in memory for
+/// one event in it that is still wanted. What a daemon holds is small and short-lived.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "Huge pages can't be switched off: more memory is used.");
     }
 }
 

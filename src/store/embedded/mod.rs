@@ -89,7 +89,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            cache_bytes: 16 * 1024 * 1024,
+            cache_bytes: 8 * 1024 * 1024,
             journal_bytes_max: 2 * 1024 * 1024 * 1024,
             free_bytes_min: 256 * 1024 * 1024,
             log_free_bytes_min: 512 * 1024 * 1024,

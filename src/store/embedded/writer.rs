@@ -39,6 +39,9 @@ use crate::model::event::Source;
 
 /// Changes in memory at which a checkpoint is due, unless a simulation wants fewer.
 pub const OVERLAY_CHANGES_MAX: usize = 20_000;
+/// The active overlay may take so many times that while a frozen one is on its way; then writing
+/// waits for the checkpoint, so that no flood of events can fill the memory.
+const OVERLAY_WAITS_TIMES: usize = 2;
 /// Texts of the entries in one group, in bytes, unless a single batch is larger.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How far the journal may be over its limit before events are refused: trimming takes time.
@@ -160,7 +163,15 @@ impl Writer {
 
     /// Whether so much waits in memory that a checkpoint is due at once.
     pub fn is_heavy(&self) -> bool {
-        self.shared.layers().active.changes() >= self.limits.overlay_changes_max
+        self.active_changes() >= self.limits.overlay_changes_max
+    }
+
+    fn active_changes(&self) -> usize {
+        self.shared.layers().active.changes()
+    }
+
+    fn overlay_changes_wait(&self) -> usize {
+        self.limits.overlay_changes_max.saturating_mul(OVERLAY_WAITS_TIMES)
     }
 
     /// Whether events are refused for want of room.
@@ -201,6 +212,9 @@ impl Writer {
 
     /// Applies a group, which is durable when this returns.
     pub fn apply(&mut self, batches: &[Batch]) -> Result<Vec<Fate>, WriteError> {
+        if self.is_flushing && self.active_changes() >= self.overlay_changes_wait() {
+            self.wait_checkpoint()?;
+        }
         let mut fates = Vec::with_capacity(batches.len());
         let mut rest = batches;
         while let Some(first) = rest.first() {

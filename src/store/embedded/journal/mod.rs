@@ -63,6 +63,8 @@ pub const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 /// The size of the first segment after a start, unless others are smaller: an empty store is ready
 /// at once, and small.
 pub const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// A group's buffer is used again by the next one if it is no larger.
+const BUFFER_BYTES_KEPT_MAX: usize = 512 * 1024;
 
 const MAGIC: &[u8; 8] = b"postride";
 const FORMAT: u32 = 2;
@@ -183,6 +185,8 @@ impl Journal {
             self.switch(bytes)?;
         }
         self.group.buffer.clear();
+        // At once: a buffer that grows is there twice.
+        self.group.buffer.reserve(GROUP_HEAD_BYTES + body);
         self.group.buffer.resize(GROUP_HEAD_BYTES, 0);
         self.group.entries = 0;
         Ok(())
@@ -238,6 +242,9 @@ impl Journal {
         self.current.write_at(offset, buffer)?;
         self.current.sync()?;
         self.at.offset += aligned(buffer.len() as u64);
+        if buffer.capacity() > BUFFER_BYTES_KEPT_MAX {
+            *buffer = Vec::new();
+        }
         Ok(())
     }
 
