@@ -18,6 +18,7 @@ pub mod counters;
 pub mod feed;
 mod once;
 mod perform;
+mod recent;
 mod render;
 pub mod sent;
 pub mod submit;
@@ -46,6 +47,7 @@ use self::command::{Answer, Command, CommandError};
 use self::core::{Core, Effect, Message};
 use self::counters::Counters;
 use self::feed::Feed;
+use self::recent::Recent;
 use self::submit::{Accepted, Submission, SubmitError};
 
 /// How long finished deliveries, attempts and payloads are kept, unless configured.
@@ -270,6 +272,7 @@ pub struct Engine {
     core: Core,
     store: Arc<dyn Store>,
     net: Arc<Net>,
+    recent: Arc<Recent>,
     messages: mpsc::UnboundedReceiver<Message>,
     /// For those who report back.
     sender: mpsc::UnboundedSender<Message>,
@@ -303,8 +306,19 @@ impl Engine {
         let attempts = tokio::task::JoinSet::new();
         let deliver = settings.deliver;
         let counters = core.counters();
-        let engine =
-            Engine { core, store, net, messages, sender, status, deliver, counters, attempts };
+        let recent = Arc::default();
+        let engine = Engine {
+            core,
+            store,
+            net,
+            recent,
+            messages,
+            sender,
+            status,
+            deliver,
+            counters,
+            attempts,
+        };
         Ok((engine, handle))
     }
 
@@ -403,10 +417,14 @@ impl Engine {
                     });
                 }
                 Effect::Start(job) => {
-                    let store = Arc::clone(&self.store);
+                    let events = perform::Events {
+                        store: Arc::clone(&self.store),
+                        recent: Arc::clone(&self.recent),
+                        erasures: self.core.erasures(),
+                    };
                     let net = Arc::clone(&self.net);
                     self.attempts.spawn(async move {
-                        tell(&report, perform::attempt(job, store, net).await);
+                        tell(&report, perform::attempt(job, events, net).await);
                     });
                 }
                 Effect::ReadExpired { finished, omitted } => {

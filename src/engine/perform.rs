@@ -7,17 +7,19 @@ use std::sync::Arc;
 
 use super::cache::Cached;
 use super::core::{AttemptEnd, Job, Message};
+use super::recent::Recent;
 use super::render::{self, Recipe};
 use crate::clock;
 use crate::model::attempt::{Failure, Outcome, Phases};
 use crate::model::delivery::{CancelledReason, Ending, FailedReason};
 use crate::model::event::Source;
+use crate::model::ids::Seq;
 use crate::net::{Net, Response};
 use crate::store::{ReadError, Store};
 
 /// Makes the attempt and says how it ended.
-pub(super) async fn attempt(job: Box<Job>, store: Arc<dyn Store>, net: Arc<Net>) -> Message {
-    let cached = match load(&job, store).await {
+pub(super) async fn attempt(job: Box<Job>, events: Events, net: Arc<Net>) -> Message {
+    let cached = match events.load(&job).await {
         Ok(cached) => cached,
         Err(Loss::Damaged) => {
             tracing::error!(
@@ -76,27 +78,51 @@ pub(super) async fn attempt(job: Box<Job>, store: Arc<dyn Store>, net: Arc<Net>)
     }))
 }
 
+/// Where events come from that are not in memory.
+pub(super) struct Events {
+    /// Where they are kept.
+    pub store: Arc<dyn Store>,
+    /// Those of the last moments.
+    pub recent: Arc<Recent>,
+    /// Erasures that there had been when the attempt began.
+    pub erasures: u64,
+}
+
 enum Loss {
     Damaged,
     Erased,
     Unreadable,
 }
 
-async fn load(job: &Job, store: Arc<dyn Store>) -> Result<Arc<Cached>, Loss> {
-    if let Some(cached) = &job.event {
-        return Ok(Arc::clone(cached));
-    }
-    let seq = job.row.event;
-    let read = tokio::task::spawn_blocking(move || store.event(seq)).await;
-    match read {
-        Ok(Ok(Some(event))) if event.erased_at.is_some() => Err(Loss::Erased),
-        Ok(Ok(Some(event))) => Ok(Arc::new(Cached::new(event))),
-        Ok(Ok(None) | Err(ReadError::Damaged { .. })) => Err(Loss::Damaged),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "An event can't be read.");
-            Err(Loss::Unreadable)
+impl Events {
+    async fn load(&self, job: &Job) -> Result<Arc<Cached>, Loss> {
+        if let Some(cached) = &job.event {
+            return Ok(Arc::clone(cached));
         }
-        Err(_) => Err(Loss::Unreadable),
+        let seq = job.row.event;
+        let Some(cell) = self.recent.cell(seq, self.erasures) else { return self.read(seq).await };
+        if let Some(cached) = cell.get() {
+            return Ok(Arc::clone(cached));
+        }
+        let cached = cell.get_or_try_init(|| self.read(seq)).await?;
+        // Twice: what will be rendered of it is about as large.
+        self.recent.filled(seq, &cell, cached.event.size_bytes() * 2);
+        Ok(Arc::clone(cached))
+    }
+
+    async fn read(&self, seq: Seq) -> Result<Arc<Cached>, Loss> {
+        let store = Arc::clone(&self.store);
+        let read = tokio::task::spawn_blocking(move || store.event(seq)).await;
+        match read {
+            Ok(Ok(Some(event))) if event.erased_at.is_some() => Err(Loss::Erased),
+            Ok(Ok(Some(event))) => Ok(Arc::new(Cached::new(event))),
+            Ok(Ok(None) | Err(ReadError::Damaged { .. })) => Err(Loss::Damaged),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "An event can't be read.");
+                Err(Loss::Unreadable)
+            }
+            Err(_) => Err(Loss::Unreadable),
+        }
     }
 }
 
