@@ -15,8 +15,8 @@ use super::respond::{self, JSON, RequestId};
 use super::route::{EventAction, Route};
 use super::server::Service;
 use super::{
-    events, intake, jsonapi, keys, manage, metrics, operator, ops, publish, rotation, send, stream,
-    targets, tokens,
+    events, intake, jsonapi, keys, manage, metrics, openapi, operator, ops, publish, rotation,
+    send, stream, targets, tokens,
 };
 use crate::clock;
 use crate::dialect::uploadcare::auth::AuthError;
@@ -87,6 +87,7 @@ impl Api {
         match route {
             Route::Health => ops::health(),
             Route::Ready => ops::ready(&self.handle),
+            Route::OpenApi => openapi::show(&parts),
             Route::Metrics if self.config.metrics_public => metrics::show(self).await,
             Route::Targets | Route::Target(_) if self.is_operator(&parts, peer) => {
                 self.operator(route, parts, incoming, peer).await
