@@ -69,7 +69,15 @@ impl Api {
             Some(route) => route,
             None => return respond::detail(StatusCode::NOT_FOUND, JSON, "Not found."),
         };
-        if matches!(route, Route::In(_)) && intake::is_probe(&parts) {
+        let probes = match &route {
+            Route::In(_) => intake::is_probe(&parts),
+            // The operator is no system that greets, but HEAD means the same.
+            Route::OfProject(_, Some(inner)) => {
+                parts.method == Method::HEAD && matches!(**inner, Route::In(_))
+            }
+            _ => false,
+        };
+        if probes {
             return self.probe(&parts, peer);
         }
         if parts.method == Method::OPTIONS {
@@ -148,7 +156,7 @@ impl Api {
     fn probe(&self, parts: &Parts, peer: Peer) -> Response<Body> {
         if parts.method == Method::HEAD {
             // It says that somebody listens, and nothing of any token.
-            return respond::bytes(StatusCode::OK, JSON, Vec::new());
+            return Response::new(Body::empty());
         }
         if !peer.control
             && let Err(wait) = self.auth_failures.peek(peer.client, clock::mono())

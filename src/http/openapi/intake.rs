@@ -138,11 +138,9 @@ fn take(part: Part, id: &str, sources: &[Source]) -> Operation {
 
 fn asks_head(part: Part, id: &str) -> Operation {
     let id = format!("{id}Head");
-    part.operation_for(Access::Anyone, &id, "Whether anybody is there").answers(
-        200,
-        "Somebody is.",
-        &Value::Null,
-    )
+    part.anybody_s(&id, "Whether anybody is there")
+        .answers(200, "Somebody is.", &Value::Null)
+        .refuses_bare(404)
 }
 
 fn handshake(part: Part, id: &str) -> Operation {
@@ -162,7 +160,7 @@ fn handshake(part: Part, id: &str) -> Operation {
             }),
         )
         .responds(204, json!({"description": "`Allow` names them.", "headers": {"Allow": allow}}))
-        .refuses(&[401])
+        .refuses(&[401, 404])
 }
 
 /// What a source sends, as far as it is read; and any text.
@@ -257,11 +255,20 @@ fn event() -> Value {
         "event": schemas::event_name(names),
         "dialect": or_null(schemas::one_of(native::DIALECTS.map(|(name, _)| name))),
         "data": {"type": "object"},
-        "file": or_null(schemas::text_of(0, FILE_URL_BYTES_MAX)),
+        "file": {
+            "type": ["string", "null"],
+            "maxLength": FILE_URL_BYTES_MAX,
+            "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
+        },
         "initiator": {"type": ["object", "null"]},
         "previous_values": {"type": ["object", "null"]},
         "occurred_at": {"type": ["string", "null"], "format": "date-time"},
-        "idempotency_key": or_null(schemas::text_of(1, IDEMPOTENCY_KEY_BYTES_MAX)),
+        "idempotency_key": {
+            "type": ["string", "null"],
+            "minLength": 1,
+            "maxLength": IDEMPOTENCY_KEY_BYTES_MAX,
+            "pattern": "^[ -~]+$",
+        },
     });
     request(fields, &["event", "data"], true)
 }
@@ -273,8 +280,9 @@ fn send_request() -> Value {
         fields[name] = match name {
             "target_url" => target_url(),
             "format" => or_null(schemas::one_of(FORMATS.map(Format::name))),
-            "version" => or_null(schemas::text()),
-            "signing_secret" | "file_delete" => super::manage::webhook_request()[name].clone(),
+            "version" | "signing_secret" | "file_delete" => {
+                super::manage::webhook_request()[name].clone()
+            }
             name => own[name].clone(),
         };
     }

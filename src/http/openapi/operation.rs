@@ -232,6 +232,11 @@ impl Operation {
         self
     }
 
+    /// May refuse so, without a body.
+    pub(super) fn refuses_bare(self, status: u16) -> Operation {
+        self.responds(status, refusal_head(&status.to_string()))
+    }
+
     /// HEAD where there is GET: the same, without a body.
     fn head(&self) -> Operation {
         let bare = |(status, response): (&String, &Value)| {

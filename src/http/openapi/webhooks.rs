@@ -93,15 +93,10 @@ fn headers(format: Format) -> Vec<Value> {
         ),
         header(sign::WEBHOOK_SIGNATURE, false, signature, schemas::text()),
     ];
-    match format {
-        Format::Uploadcare(_) | Format::JsonApi => {
-            all.push(header(sign::UPLOADCARE_SIGNATURE, false, signature, schemas::text()));
-        }
-        Format::Lancer => {
-            all.push(header(sign::LANCER_TIMESTAMP, false, signature, seconds()));
-            all.push(header(sign::LANCER_SIGNATURE, false, signature, schemas::text()));
-        }
-        Format::Standard | Format::CloudEvents => {}
+    all.push(header(sign::UPLOADCARE_SIGNATURE, false, signature, schemas::text()));
+    if format == Format::Lancer {
+        all.push(header(sign::LANCER_TIMESTAMP, false, signature, seconds()));
+        all.push(header(sign::LANCER_SIGNATURE, false, signature, schemas::text()));
     }
     all
 }
@@ -215,7 +210,7 @@ fn jsonapi(event: Value) -> Value {
             "resource": linkage(&schemas::text()),
         })),
     }));
-    let about = object_with(
+    let mut about = object_with(
         json!({
             "type": schemas::text(),
             "id": schemas::text(),
@@ -224,6 +219,8 @@ fn jsonapi(event: Value) -> Value {
         }),
         &["attributes", "relationships"],
     );
+    // What its publisher wrote is passed on, other members included.
+    about["additionalProperties"] = json!(true);
     let included = json!({
         "type": "array",
         "minItems": 2,
@@ -264,7 +261,10 @@ fn table(columns: &[(&str, Type)]) -> Value {
         columns.iter().map(|(name, kind)| ((*name).to_owned(), schema(*kind))).collect();
     let optional: Vec<&str> =
         columns.iter().filter(|(_, kind)| *kind != Type::Id).map(|(name, _)| *name).collect();
-    object_with(fields, &optional)
+    let mut row = object_with(fields, &optional);
+    // A column that the table does not have is kept.
+    row["additionalProperties"] = json!(true);
+    row
 }
 
 #[cfg(test)]
