@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: the OpenAPI 3.1 document that describes every route and every payload.
 //!
 //! Owns the document: its frame, its families of paths, and how it is served. A route more is a
-//! path of one family's file, here beside the table of routes, and a schema for what it answers; the tests below
-//! compare the paths with [`Route`](super::route::Route), `tests/run openapi` what they say with
+//! path in one family's file (`paths`) and a schema of what it answers (`schemas`, beside it). The
+//! tests compare the paths with the table of routes, and `tests/run openapi` what they say with
 //! what a running daemon answers. Must never type a word or a limit twice: those are the code's.
 
 mod intake;

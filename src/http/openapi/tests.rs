@@ -9,7 +9,7 @@ use super::*;
 use crate::http::route::{EventAction, Route, SecretStep, WebhookAction};
 
 /// The places of [`place`].
-const PLACES: usize = 37;
+const PLACES: usize = 39;
 
 /// A number for everything that a path can mean: a further variant does not compile here, and its
 /// number, once [`PLACES`] is raised, has to be one of a path of the document.
@@ -55,7 +55,9 @@ fn place(route: &Route) -> usize {
         Route::OperatorTokens => 33,
         Route::OperatorToken(_) => 34,
         Route::Metrics => 35,
-        Route::Listen | Route::Stats | Route::OpenApi => 36,
+        Route::Listen => 36,
+        Route::Stats => 37,
+        Route::OpenApi => 38,
         // No such webhook: what its id should be is described at `Webhook`.
         Route::NoWebhook => 4,
     }
@@ -105,10 +107,6 @@ fn every_route_is_described() {
     let places: BTreeSet<usize> = routes.iter().map(place).collect();
     for number in 0..PLACES {
         assert!(places.contains(&number), "no path of the document has place {number}");
-    }
-    // The three that share a place.
-    for path in ["/listen/", "/stats/", "/openapi.json"] {
-        assert!(paths.iter().any(|known| known == path), "{path}");
     }
     // What a project can do, the operator can do on its part, and nothing else.
     for path in paths.iter().filter(|path| !path.starts_with("/projects/")) {
