@@ -69,15 +69,7 @@ impl Api {
             Some(route) => route,
             None => return respond::detail(StatusCode::NOT_FOUND, JSON, "Not found."),
         };
-        let probes = match &route {
-            Route::In(_) => intake::is_probe(&parts),
-            // The operator is no system that greets, but HEAD means the same.
-            Route::OfProject(_, Some(inner)) => {
-                parts.method == Method::HEAD && matches!(**inner, Route::In(_))
-            }
-            _ => false,
-        };
-        if probes {
+        if matches!(route, Route::In(_)) && intake::is_probe(&parts) {
             return self.probe(&parts, peer);
         }
         if parts.method == Method::OPTIONS {
@@ -288,6 +280,8 @@ impl Api {
             (Route::DeliveryStream, _) => stream::open(self, &call),
             (Route::Events, _) => publish::publish(self, &call).await,
             (Route::Send, _) => send::send(self, &call).await,
+            // The operator asks as a source does, but has to be proved first.
+            (Route::In(_), &Method::HEAD) => Response::new(Body::empty()),
             (Route::In(source), _) => intake::take(self, &call, source).await,
             (Route::Incoming(_), _) => intake::take(self, &call, Source::Uploadcare).await,
             (Route::Tokens, &Method::POST) => tokens::create(self, &call).await,

@@ -137,10 +137,10 @@ fn take(part: Part, id: &str, sources: &[Source]) -> Operation {
 }
 
 fn asks_head(part: Part, id: &str) -> Operation {
-    let id = format!("{id}Head");
-    part.anybody_s(&id, "Whether anybody is there")
+    part.operation_for(Access::Anyone, id, "Whether anybody is there")
         .answers(200, "Somebody is.", &Value::Null)
-        .refuses_bare(404)
+        .refuses(&[404])
+        .head()
 }
 
 fn handshake(part: Part, id: &str) -> Operation {

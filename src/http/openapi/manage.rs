@@ -78,11 +78,6 @@ impl Part {
         if self.is_operator() { operation.refuses(&[404]) } else { operation }
     }
 
-    /// What needs no proof, even on a project's part.
-    pub(super) fn anybody_s(self, id: &str, summary: &str) -> Operation {
-        Operation::new(Access::Anyone, format!("{id}{}", self.suffix), summary)
-    }
-
     /// JSON in every view. The operator's is our own.
     fn views(self, vendor: &Value, own: &Value) -> Value {
         if self.is_operator() {

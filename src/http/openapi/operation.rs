@@ -232,13 +232,8 @@ impl Operation {
         self
     }
 
-    /// May refuse so, without a body.
-    pub(super) fn refuses_bare(self, status: u16) -> Operation {
-        self.responds(status, refusal_head(&status.to_string()))
-    }
-
-    /// HEAD where there is GET: the same, without a body.
-    fn head(&self) -> Operation {
+    /// HEAD, as it answers where there is GET: the same, without a body.
+    pub(super) fn head(&self) -> Operation {
         let bare = |(status, response): (&String, &Value)| {
             let mut response = match response.get("$ref").and_then(Value::as_str) {
                 None => response.clone(),
