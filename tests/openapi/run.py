@@ -32,9 +32,10 @@ SECONDS_MAX = 30
 RUN_SECONDS_MAX = 1_500
 CHECKS = ("not_a_server_error", "status_code_conformance", "content_type_conformance",
           "response_headers_conformance", "response_schema_conformance")
-# Described, but not tried here: a session lasts as long as its client wants, and is the control
-# socket's alone; `tests/cli/listen.py` tries it.
-NOT_TRIED = ("/listen/",)
+# Described, but not tried here: what lasts as long as its client wants. A session is the control
+# socket's alone, too (`tests/cli/listen.py` tries it); `tests/api` tries the stream.
+NOT_TRIED = {"/listen/": "post", "/deliveries/stream/": "get",
+             "/projects/{project}/deliveries/stream/": "get"}
 # What webhooks of each entry of the document's `webhooks` are made with, and an event for it.
 FORMATS = {
     "uploadcare-0.5": ({"format": "uploadcare", "version": "0.5"}, "file.uploaded"),
@@ -104,7 +105,8 @@ def serving(report, port):
     for name, schema in document["components"]["schemas"].items():
         jsonschema.Draft202012Validator.check_schema(schema)
         report.check("schema %s" % name, True)
-    report.check("%s is described" % NOT_TRIED[0], "post" in document["paths"][NOT_TRIED[0]])
+    for path, method in NOT_TRIED.items():
+        report.check("%s is described" % path, method in document["paths"][path])
     return document
 
 

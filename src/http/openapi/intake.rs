@@ -209,6 +209,7 @@ fn title(source: Source) -> &'static str {
         Source::CloudEvents => "CloudEvents",
         Source::SeaweedFs => "SeaweedFs",
         Source::Nextcloud => "Nextcloud",
+        Source::Notice => "Notice",
     }
 }
 

@@ -15,6 +15,7 @@ use crate::dialect::uploadcare::own_fields::{
 };
 use crate::http::{manage, rotation, targets};
 use crate::model::attempt::Failure;
+use crate::model::notice::Notice;
 use crate::model::project::{INTAKE_TOKENS_MAX, NAME_CHARS_MAX};
 use crate::model::target::TARGET_URL_CHARS_MAX;
 use crate::model::time::Wall;
@@ -338,7 +339,7 @@ fn webhook_fields() -> Value {
         "project": schemas::integer_id(),
         "created": schemas::instant(),
         "updated": schemas::instant(),
-        "event": schemas::event_name(event_names()),
+        "event": schemas::event_name(subscribed_names()),
         "target_url": {"type": "string", "maxLength": TARGET_URL_CHARS_MAX},
         "is_active": schemas::flag(),
         "version": schemas::one_of(versions),
@@ -358,7 +359,7 @@ fn own_webhook_fields() -> Value {
     for (name, max) in LIMITS {
         fields[name] = or_null(schemas::number(1, u64::from(max)));
     }
-    let events = schemas::array_of(&schemas::event_name(event_names()));
+    let events = schemas::array_of(&schemas::event_name(subscribed_names()));
     fields["events"] = events;
     fields["signature_style"] = schemas::one_of(STYLES.map(own_fields::style_name));
     fields["include_secret"] = schemas::flag();
@@ -375,7 +376,7 @@ const FILE_DELETES: [FileDelete; 2] = [FileDelete::Object, FileDelete::Array];
 /// What webhooks of the views can be given.
 pub(super) fn webhook_request() -> Value {
     let mut fields = own_request();
-    let event = schemas::event_name(event_names());
+    let event = schemas::event_name(subscribed_names());
     fields["event"] = or_null(event.clone());
     let events = json!({
         "type": ["array", "null"],
@@ -481,6 +482,11 @@ pub(super) fn targets_page(schema: &str) -> Value {
             "items": reference(schema),
         },
     }))
+}
+
+/// What webhooks subscribe to: those, and the daemon's own notices.
+fn subscribed_names() -> Vec<&'static str> {
+    [event_names(), Notice::ALL.map(Notice::as_str).to_vec()].concat()
 }
 
 /// What events are called in some format.

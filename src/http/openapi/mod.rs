@@ -5,6 +5,7 @@
 //! tests compare the paths with the table of routes, and `tests/run openapi` what they say with
 //! what a running daemon answers. Must never type a word or a limit twice: those are the code's.
 
+mod deliveries;
 mod intake;
 mod jsonapi;
 mod manage;
@@ -104,6 +105,7 @@ fn paths() -> Vec<Path> {
     for part in [Part::OWN, Part::OPERATOR] {
         paths.extend(manage::paths(part));
         paths.extend(intake::paths(part));
+        paths.extend(deliveries::paths(part));
     }
     paths.extend(jsonapi::paths());
     paths.extend(operator::paths());
@@ -148,7 +150,7 @@ fn tags() -> Value {
         tag("JSON:API", "Webhooks as JSON:API projects manage them."),
         tag("operator", "Projects, keys and tokens."),
         tag("ops", "For supervisors and Prometheus."),
-        tag("deliveries", "What is delivered."),
+        tag("deliveries", "What is delivered, and what became of it."),
     ])
 }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::http::route::{EventAction, Route, SecretStep, WebhookAction};
 
 /// The places of [`place`].
-const PLACES: usize = 39;
+const PLACES: usize = 40;
 
 /// A number for everything that a path can mean: a further variant does not compile here, and its
 /// number, once [`PLACES`] is raised, has to be one of a path of the document.
@@ -58,6 +58,7 @@ fn place(route: &Route) -> usize {
         Route::Listen => 36,
         Route::Stats => 37,
         Route::OpenApi => 38,
+        Route::DeliveryStream => 39,
         // No such webhook: what its id should be is described at `Webhook`.
         Route::NoWebhook => 4,
     }
