@@ -99,6 +99,12 @@ pub fn name_for(format: Format, kind: Kind, name: &EventName) -> Option<&str> {
             | Format::CloudEvents => Some(name.as_str()),
         };
     }
+    of(format, kind)
+}
+
+/// What a format calls a kind that has a name; `None` if it can't carry it.
+#[must_use]
+pub fn of(format: Format, kind: Kind) -> Option<&'static str> {
     let row = TABLE.iter().find(|row| row.kind == kind)?;
     match format {
         Format::Uploadcare(Version::V07) => row.uploadcare,

@@ -15,8 +15,8 @@ use super::respond::{self, JSON, RequestId};
 use super::route::{EventAction, Route};
 use super::server::Service;
 use super::{
-    events, intake, jsonapi, keys, manage, metrics, operator, ops, publish, rotation, send, stream,
-    targets, tokens,
+    events, intake, jsonapi, keys, manage, metrics, openapi, operator, ops, publish, rotation,
+    send, stream, targets, tokens,
 };
 use crate::clock;
 use crate::dialect::uploadcare::auth::AuthError;
@@ -87,6 +87,7 @@ impl Api {
         match route {
             Route::Health => ops::health(),
             Route::Ready => ops::ready(&self.handle),
+            Route::OpenApi => openapi::show(&parts),
             Route::Metrics if self.config.metrics_public => metrics::show(self).await,
             Route::Targets | Route::Target(_) if self.is_operator(&parts, peer) => {
                 self.operator(route, parts, incoming, peer).await
@@ -147,7 +148,7 @@ impl Api {
     fn probe(&self, parts: &Parts, peer: Peer) -> Response<Body> {
         if parts.method == Method::HEAD {
             // It says that somebody listens, and nothing of any token.
-            return respond::bytes(StatusCode::OK, JSON, Vec::new());
+            return Response::new(Body::empty());
         }
         if !peer.control
             && let Err(wait) = self.auth_failures.peek(peer.client, clock::mono())
@@ -279,6 +280,8 @@ impl Api {
             (Route::DeliveryStream, _) => stream::open(self, &call),
             (Route::Events, _) => publish::publish(self, &call).await,
             (Route::Send, _) => send::send(self, &call).await,
+            // The operator asks as a source does, but has to be proved first.
+            (Route::In(_), &Method::HEAD) => Response::new(Body::empty()),
             (Route::In(source), _) => intake::take(self, &call, source).await,
             (Route::Incoming(_), _) => intake::take(self, &call, Source::Uploadcare).await,
             (Route::Tokens, &Method::POST) => tokens::create(self, &call).await,

@@ -36,7 +36,7 @@ pub(super) fn is_probe(parts: &Parts) -> bool {
 /// The answer to CloudEvents' abuse protection, for a sender that is let in: this origin may send,
 /// at any rate; the server's own limits stand.
 pub(super) fn handshake(parts: &Parts) -> Response<Body> {
-    let mut response = respond::bytes(StatusCode::OK, JSON, Vec::new());
+    let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     if let Some(origin) = parts.headers.get(REQUEST_ORIGIN) {
         headers.insert(ALLOWED_ORIGIN, origin.clone());
@@ -173,5 +173,6 @@ mod tests {
         let answer = handshake(&parts(Method::OPTIONS, Some("events.example.com")));
         assert_eq!(answer.headers()[ALLOWED_ORIGIN], "events.example.com");
         assert_eq!(answer.headers()[ALLOWED_RATE], "*");
+        assert_eq!(answer.headers().get(header::CONTENT_TYPE), None, "no bytes are no JSON");
     }
 }

@@ -29,7 +29,7 @@ use crate::source::sample;
 /// How long a test waits for its attempt: a whole attempt, and a little for its turn.
 const TEST_WAIT_MS_MAX: u64 = MINUTE_MS + 5 * SECOND_MS;
 /// Bytes of a test's answer that are shown.
-const TEST_BODY_BYTES_MAX: usize = 1_024;
+pub(super) const TEST_BODY_BYTES_MAX: usize = 1_024;
 
 pub(super) fn list(api: &Api, call: &Call) -> Response<Body> {
     let catalog = api.handle.catalog();

@@ -23,7 +23,7 @@ use crate::model::time::{Now, SECOND_MS};
 use crate::source;
 
 /// Prometheus' text format.
-const TEXT: &str = "text/plain; version=0.0.4";
+pub(super) const TEXT: &str = "text/plain; version=0.0.4";
 /// Where events come in.
 const SOURCES: [Source; 9] = [
     Source::Native,
@@ -36,7 +36,7 @@ const SOURCES: [Source; 9] = [
     Source::SeaweedFs,
     Source::Nextcloud,
 ];
-const KINDS: [Kind; 14] = [
+pub(super) const KINDS: [Kind; 14] = [
     Kind::FileUploaded,
     Kind::FileInfected,
     Kind::FileStored,

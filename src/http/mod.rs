@@ -17,6 +17,7 @@ mod keys;
 pub mod limits;
 mod manage;
 mod metrics;
+mod openapi;
 mod operator;
 mod ops;
 pub mod peer;

@@ -31,7 +31,7 @@ use crate::model::project::{NAME_CHARS_MAX, Project};
 use crate::model::secret::Secret;
 
 /// Most events of one `listen` session.
-const LISTEN_EVENTS_MAX: usize = 64;
+pub(super) const LISTEN_EVENTS_MAX: usize = 64;
 /// Parts of a session's answer that may wait for its client.
 const LISTEN_PARTS_MAX: usize = 4;
 

@@ -25,7 +25,7 @@ use crate::model::webhook::{Format, SIGNING_SECRET_CHARS_MAX, Webhook};
 /// How long the old secret signs beside the new one, unless asked otherwise, in seconds.
 const OVERLAP_S_DEFAULT: u64 = DAY_MS / SECOND_MS;
 /// The longest wait between two steps that can be asked for, in seconds.
-const STEP_S_MAX: u64 = 30 * DAY_MS / SECOND_MS;
+pub(super) const STEP_S_MAX: u64 = 30 * DAY_MS / SECOND_MS;
 /// What beginning takes.
 const FIELDS: [&str; 3] = ["signing_secret", "promote_after_seconds", "overlap_seconds"];
 

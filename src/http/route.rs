@@ -76,6 +76,8 @@ pub enum Route {
     Listen,
     /// `/stats/`, the operator's: figures of the store.
     Stats,
+    /// `/openapi.json`: the document that describes them all.
+    OpenApi,
 }
 
 /// A step in the change of a signing secret.
@@ -141,6 +143,7 @@ impl Route {
             ["readyz"] => Some(Route::Ready),
             ["listen"] => Some(Route::Listen),
             ["stats"] => Some(Route::Stats),
+            ["openapi.json"] => Some(Route::OpenApi),
             ["in", name, _] => source::by_name(name).map(Route::In),
             ref rest => of_project(rest),
         }
@@ -184,7 +187,8 @@ impl Route {
             | Route::Project
             | Route::Metrics
             | Route::DeliveryStream
-            | Route::Stats => "GET, HEAD, OPTIONS",
+            | Route::Stats
+            | Route::OpenApi => "GET, HEAD, OPTIONS",
             Route::Webhooks
             | Route::Projects
             | Route::Tokens
@@ -329,6 +333,7 @@ mod tests {
             ("/deliveries/stream/", Some(Route::DeliveryStream)),
             ("/send/", Some(Route::Send)),
             ("/stats/", Some(Route::Stats)),
+            ("/openapi.json", Some(Route::OpenApi)),
             ("/projects/3/stats/", None),
             ("/", None),
             ("", None),

@@ -25,7 +25,7 @@ use crate::model::webhook::Webhook;
 use crate::source::native;
 
 /// What describes the target.
-const TARGET_FIELDS: [&str; 8] = [
+pub(super) const TARGET_FIELDS: [&str; 8] = [
     "target_url",
     "format",
     "version",

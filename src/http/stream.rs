@@ -27,7 +27,7 @@ use crate::model::event::EventName;
 use crate::model::ids::{EventId, Seq, WebhookId};
 
 /// What browsers call such a stream.
-const EVENT_STREAM: &str = "text/event-stream";
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
 /// Parts that may wait for a client.
 const PARTS_MAX: usize = 2;
 /// Changes in one part. Each is at most about 1 KiB, and mostly 400 bytes.
@@ -45,7 +45,7 @@ const HINT_MS_MAX: u64 = 500;
 /// What can be filtered by, and where to go on.
 const PARAMETERS: [&str; 4] = ["webhook", "status", "event", "last_event_id"];
 /// The states of a delivery.
-const STATUSES: [&str; 4] = ["pending", "delivered", "failed", "cancelled"];
+pub(super) const STATUSES: [&str; 4] = ["pending", "delivered", "failed", "cancelled"];
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// nginx would gather the stream before it passes it on.

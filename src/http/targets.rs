@@ -28,11 +28,16 @@ use crate::model::webhook::Webhook;
 pub(super) const OPERATORS_ALONE: &str = "A target's limits are the operator's alone; a webhook has rate_per_second, burst and in_flight.";
 
 /// Targets of one page.
-const PAGE_TARGETS_MAX: usize = 100;
+pub(super) const PAGE_TARGETS_MAX: usize = 100;
 /// The largest limit that can be set.
-const LIMIT_MAX: u32 = 1_000_000;
+pub(super) const LIMIT_MAX: u32 = 1_000_000;
 /// What can be set.
 const FIELDS: [&str; 4] = ["rate_per_second", "burst", "in_flight", "paused"];
+const PAUSED: &str = "paused";
+const FAILING: &str = "failing";
+const ACTIVE: &str = "active";
+/// The states of a target.
+pub(super) const STATES: [&str; 3] = [ACTIVE, FAILING, PAUSED];
 
 pub(super) async fn list(api: &Api, parts: &Parts) -> Response<Body> {
     let after = match after(parts) {
@@ -203,9 +208,9 @@ fn share(api: &Api, project: ProjectId, origin: &Origin, figures: &TargetFigures
 
 fn head(origin: &Origin, set: TargetSettings, figures: &TargetFigures) -> Object {
     let state = match (set.paused_since, figures.is_open) {
-        (Some(_), _) => "paused",
-        (None, true) => "failing",
-        (None, false) => "active",
+        (Some(_), _) => PAUSED,
+        (None, true) => FAILING,
+        (None, false) => ACTIVE,
     };
     let paused_since = set.paused_since.map(|at| at.rfc3339_micros());
     Object::new()

@@ -62,6 +62,28 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// All of them.
+    pub const ALL: [Failure; 18] = [
+        Failure::Dns,
+        Failure::DnsTimeout,
+        Failure::AddressForbidden,
+        Failure::ConnectRefused,
+        Failure::ConnectFailed,
+        Failure::ConnectTimeout,
+        Failure::TlsCertificate,
+        Failure::TlsVersion,
+        Failure::TlsHandshake,
+        Failure::TlsTimeout,
+        Failure::Timeout,
+        Failure::ConnectionClosed,
+        Failure::ResponseMalformed,
+        Failure::ResponseTooLarge,
+        Failure::TooManyInterim,
+        Failure::RequestInvalid,
+        Failure::Interrupted,
+        Failure::OutOfResources,
+    ];
+
     /// The word for it in the API, the log and the metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

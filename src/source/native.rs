@@ -34,7 +34,8 @@ pub const FIELDS: [&str; 8] = [
     "idempotency_key",
 ];
 
-const DIALECTS: [(&str, Dialect); 4] = [
+/// The dialects by name.
+pub const DIALECTS: [(&str, Dialect); 4] = [
     ("uploadcare", Dialect::Uploadcare),
     ("jsonapi", Dialect::JsonApi),
     ("lancer", Dialect::Lancer),

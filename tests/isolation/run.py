@@ -76,6 +76,7 @@ PATHS = {
         "/api/v1/projects/{project}/webhooks/{id}", "/api/v1/projects/{project}/webhooks/{id}.json"],
     "/listen/": ["/listen/"],
     "/stats/": ["/stats/"],
+    "/openapi.json": None,
 }
 # Where Alice alone has a webhook, and where nobody has.
 HER_TARGET, NO_TARGET = "http://127.0.0.1:9", "http://127.0.0.1:8"

@@ -12,17 +12,25 @@ use crate::model::time::parse_rfc3339;
 
 /// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Type {
+pub enum Type {
+    /// A string that is not empty.
     Id,
+    /// A string.
     Text,
+    /// An integer that a double holds.
     Int64,
+    /// A boolean.
     Bool,
+    /// An instant, or empty.
     Iso8601,
+    /// Hexadecimal digits, or empty.
     Sha256,
+    /// An object.
     Object,
 }
 
-const SESSION: [(&str, Type); 9] = [
+/// The columns of a session.
+pub const SESSION: [(&str, Type); 9] = [
     ("id", Type::Id),
     ("file_size", Type::Int64),
     ("chunk_size", Type::Int64),
@@ -34,7 +42,8 @@ const SESSION: [(&str, Type); 9] = [
     ("provider", Type::Text),
 ];
 
-const FILE: [(&str, Type); 12] = [
+/// The columns of a file.
+pub const FILE: [(&str, Type); 12] = [
     ("id", Type::Id),
     ("file_name", Type::Text),
     ("file_path", Type::Text),

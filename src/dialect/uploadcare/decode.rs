@@ -24,7 +24,7 @@ use crate::model::webhook::{
 };
 
 /// The formats by name; the version of Uploadcare's is a field of its own.
-const FORMATS: [Format; 5] = [
+pub const FORMATS: [Format; 5] = [
     Format::Uploadcare(Version::V07),
     Format::JsonApi,
     Format::Lancer,

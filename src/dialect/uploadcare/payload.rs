@@ -19,7 +19,7 @@ const INITIATOR_DEFAULT: &[u8] =
 
 /// Uploadcare's keys of a file in 0.6, in order. `image_info` and `video_info` moved into
 /// `content_info` in 0.7.
-const DATA_KEYS_V06: [&str; 16] = [
+pub const DATA_KEYS_V06: [&str; 16] = [
     "uuid",
     "image_info",
     "video_info",
