@@ -3,6 +3,7 @@
 //! Owns the commands, their answers and errors, and the lifecycle rules: which change closes a
 //! lane, which keeps it. Must never write: a command becomes a batch and a change of the catalog.
 
+pub mod act;
 pub mod operator;
 pub mod project;
 pub mod rotation;
@@ -152,6 +153,13 @@ pub enum Command {
         /// The key.
         key: Secret,
     },
+    /// Does something to deliveries.
+    Act {
+        /// Whose.
+        project: ProjectId,
+        /// What.
+        act: act::Act,
+    },
     /// Takes an event's payload away for good.
     EraseEvent {
         /// Whose.
@@ -231,6 +239,7 @@ impl Command {
             | Command::RemoveProject(project)
             | Command::AddSecretKey { project, .. }
             | Command::RevokeSecretKey { project, .. }
+            | Command::Act { project, .. }
             | Command::EraseEvent { project, .. } => Some(*project),
             Command::PutProject(_)
             | Command::AddOperatorToken { .. }
@@ -251,6 +260,8 @@ pub enum Answer {
     Tested(Box<Tested>),
     /// What is kept for the operator, as it is now.
     Operator(Arc<Operator>),
+    /// What was done to deliveries.
+    Acted(Box<act::Acted>),
     /// It was done.
     Done,
 }
@@ -311,6 +322,9 @@ pub enum CommandError {
     /// The target does not take anything now.
     #[error("the target is paused by the operator: nothing is sent")]
     TargetPaused,
+    /// It can't be done to these deliveries.
+    #[error(transparent)]
+    Act(#[from] act::ActError),
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(Arc<str>),
@@ -333,8 +347,8 @@ pub struct Change {
     pub project: Option<Project>,
     /// A project that will be gone.
     pub removes_project: Option<ProjectId>,
-    /// An event whose payload will be gone.
-    pub erases: Option<Seq>,
+    /// An event whose payload will be gone, and whose it is.
+    pub erases: Option<(ProjectId, Seq)>,
     /// What is kept for the operator, as it will be.
     pub operator: Option<Arc<Operator>>,
     /// Targets whose settings will be others.

@@ -13,6 +13,7 @@
 mod attempts;
 mod commands;
 mod hidden;
+mod jobs;
 mod notices;
 mod own;
 mod settle;
@@ -25,11 +26,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderValue;
 use tokio::sync::oneshot;
 
+pub use self::jobs::STEP_ROWS_MAX;
 use super::StartError;
 use super::cache::{Cached, EventCache};
 use super::command::{self, Answer, Change, Command, CommandError, Own};
 use super::counters::Counters;
 use super::feed::{self, Feed};
+use super::look::{Found, Look};
 use super::submit::{Accepted, Plan, Planned, Submission, SubmitError};
 use crate::logic::address::AllowList;
 use crate::logic::batch::{AcceptedEvent, Batch, Op};
@@ -40,21 +43,17 @@ use crate::logic::dispatcher::{
 use crate::logic::log::LogLimits;
 use crate::logic::notices::{Notices, Subject};
 use crate::logic::steady::{self, Steady};
+use crate::model;
 use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{DeliveryId, ProjectId, Seq, Sequence, WebhookId, mix};
 use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::target::Origin;
-use crate::model::time::{MINUTE_MS, Mono, Now, Wall};
+use crate::model::time::{Mono, Now, Wall};
 use crate::model::webhook::{Webhook, WebhookState};
 use crate::net::Response;
 use crate::store::{CommitError, Store, Upkeep};
-
-/// How long one step of upkeep may hold the writer, in rows.
-const UPKEEP_ROWS_MAX: usize = 5_000;
-/// How long to the next look at what has aged out.
-const UPKEEP_INTERVAL_MS: u64 = MINUTE_MS;
 
 /// What the core is started with.
 #[derive(Clone, Debug)]
@@ -134,6 +133,10 @@ pub enum Message {
         /// Whether it does.
         is_full: bool,
     },
+    /// What was looked for, if it could be read.
+    Looked(u64, Option<Found>),
+    /// Somebody wants to know a project's jobs.
+    Jobs(ProjectId, oneshot::Sender<Vec<Arc<model::job::Job>>>),
     /// A step of upkeep is done.
     UpkeepDone(Result<Upkeep, CommitError>),
     /// Somebody wants figures.
@@ -206,6 +209,13 @@ pub enum Effect {
     },
     /// Look whether the store refuses events, and report.
     LookForRoom,
+    /// Look something up for a job or a single action, and report.
+    Look {
+        /// To report by.
+        number: u64,
+        /// What.
+        look: Look,
+    },
     /// Make a step of upkeep, and report.
     Upkeep {
         /// What is older may go.
@@ -247,6 +257,7 @@ enum After {
         change: Box<Change>,
     },
     Settle(Vec<Settled>, Vec<feed::Change>),
+    Step(Box<jobs::Step>),
 }
 
 /// The core.
@@ -285,6 +296,8 @@ pub struct Core {
     upkeep_running: bool,
     upkeep_soon: bool,
     upkeep_at: Mono,
+    closes: upkeep::Closes,
+    jobs: jobs::Jobs,
     effects: VecDeque<Effect>,
     chance: u64,
     held: bool,
@@ -315,6 +328,7 @@ impl Core {
         let loaded = store.load()?;
         let mut steady = Steady::new(now, loaded.seq_max.wall());
         let now = steady.read(now);
+        let jobs = jobs::Jobs::new(loaded.jobs, now);
         let mut dispatcher =
             Dispatcher::new(settings.dispatcher, settings.targets.clone(), mix(seed ^ 1));
         dispatcher.expire_from(now.mono.plus(steady::YOUNG_MS));
@@ -328,7 +342,7 @@ impl Core {
             dispatcher,
             steady,
             now,
-            sequence: Sequence::after(loaded.seq_max),
+            sequence: Sequence::after(loaded.seq_max.max(jobs.seq_max())),
             cache: EventCache::default(),
             erasures: 0,
             after: BTreeMap::new(),
@@ -347,6 +361,8 @@ impl Core {
             upkeep_running: false,
             upkeep_soon: false,
             upkeep_at: now.mono,
+            closes: upkeep::Closes::default(),
+            jobs,
             effects: VecDeque::new(),
             chance: seed,
             held: false,
@@ -375,6 +391,7 @@ impl Core {
                 core.put_webhook(now, webhook);
             }
         }
+        core.forget_jobs_of_none();
         for queue in [Queue::Fresh, Queue::Retry] {
             let lanes = store.lanes(queue)?;
             core.dispatch(now, Input::Recovered(queue, lanes));
@@ -443,6 +460,8 @@ impl Core {
                 self.expired_read(now, &finished, omitted, event);
             }
             Message::Room { is_full } => self.note_room(now, None, is_full),
+            Message::Looked(number, found) => self.looked(now, number, found),
+            Message::Jobs(project, reply) => answer(reply, self.jobs.of(project)),
             Message::UpkeepDone(result) => self.upkeep_done(now, result),
             Message::Figures { reply } => {
                 // Whoever asked may have gone.
@@ -462,6 +481,7 @@ impl Core {
         self.rotate(now);
         self.tell_due(now);
         self.upkeep(now);
+        self.next_step(now);
     }
 
     /// How many payloads were erased since the start.
@@ -483,7 +503,8 @@ impl Core {
         let upkeep = (!self.upkeep_running).then_some(self.upkeep_at);
         let rotation = self.rotations.first().map(|(at, _)| *at);
         let rotation = rotation.map(|at| self.now.mono.plus(at.since(self.now.wall)));
-        [wall, wake.mono, upkeep, rotation, self.notices.next_wake()].into_iter().flatten().min()
+        let rest = [self.notices.next_wake(), self.next_job_at()];
+        [wall, wake.mono, upkeep, rotation].into_iter().chain(rest).flatten().min()
     }
 
     /// What the steady clock showed when the last message came.
@@ -583,6 +604,7 @@ impl Core {
                     self.dispatch(now, Input::Settled(settled));
                 }
             }
+            After::Step(step) => self.stepped(now, *step, result),
             After::Change { reply, change } => self.changed(now, *change, result, reply),
         }
     }
@@ -624,6 +646,7 @@ impl Core {
             self.tell_closed(now, webhook, upto, ending);
             self.dispatch(now, Input::LaneClosed { webhook, upto, ending });
             self.upkeep_soon = true;
+            self.closes.made();
         }
         for id in change.removes {
             let removed = self.write_catalog(|catalog| catalog.remove_webhook(id));
@@ -642,10 +665,12 @@ impl Core {
             self.allows.remove(&id);
             self.feed.forget(id);
             self.write_catalog(|catalog| catalog.remove_project(id));
+            self.forget_jobs(|project| project == id);
         }
-        if let Some(seq) = change.erases {
+        if let Some((project, seq)) = change.erases {
             self.erasures += 1;
             self.cache.remove(seq);
+            self.end_erased(project, seq);
         }
         if let Some(operator) = change.operator {
             result = Answer::Operator(Arc::clone(&operator));

@@ -16,12 +16,14 @@ pub mod command;
 pub mod core;
 pub mod counters;
 pub mod feed;
+pub mod look;
 mod once;
 mod perform;
 mod recent;
 mod render;
 pub mod sent;
 pub mod submit;
+pub mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,7 +39,8 @@ use crate::logic::catalog::Catalog;
 use crate::logic::dispatcher::{Figures, TargetFigures};
 use crate::model::delivery::{Pending, Queue};
 use crate::model::event::{Event, EventName};
-use crate::model::ids::{EventId, Seq};
+use crate::model::ids::{EventId, ProjectId, Seq};
+use crate::model::job::{Job, JobKind, Selection};
 use crate::model::target::Origin;
 use crate::model::time::{DAY_MS, Mono, SECOND_MS, Wall};
 use crate::net::Net;
@@ -49,6 +52,7 @@ use self::counters::Counters;
 use self::feed::Feed;
 use self::recent::Recent;
 use self::submit::{Accepted, Submission, SubmitError};
+use self::trial::Trial;
 
 /// How long finished deliveries, attempts and payloads are kept, unless configured.
 pub const RETENTION_MS_DEFAULT: u64 = 7 * DAY_MS;
@@ -194,6 +198,30 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Targets { origins, reply }).ok()?;
         answer.await.ok()
+    }
+
+    /// A project's jobs, newest first.
+    pub async fn jobs(&self, project: ProjectId) -> Option<Vec<Arc<Job>>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Jobs(project, reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// What a job would do if it were begun now, as far as it can be told from `rows_max` rows;
+    /// nothing is written.
+    pub async fn try_job(
+        &self,
+        project: ProjectId,
+        what: (JobKind, Selection),
+        rows_max: usize,
+    ) -> Result<Trial, ReadError> {
+        let (store, catalog) = (Arc::clone(&self.store), Arc::clone(&self.catalog));
+        let now = self.steady();
+        let trial = move || Trial::of(&*store, &catalog, project, what, now, rows_max);
+        match tokio::task::spawn_blocking(trial).await {
+            Ok(read) => read,
+            Err(error) => Err(ReadError::Broken(Box::new(error))),
+        }
     }
 
     /// What was counted since the start.
@@ -440,6 +468,16 @@ impl Engine {
                         if let Ok(stats) = store.stats() {
                             tell(&report, Message::Room { is_full: stats.is_full });
                         }
+                    });
+                }
+                Effect::Look { number, look } => {
+                    let store = Arc::clone(&self.store);
+                    tokio::task::spawn_blocking(move || {
+                        let found = look.read(&*store);
+                        if let Err(error) = &found {
+                            tracing::error!(%error, "What a job needs can't be read.");
+                        }
+                        tell(&report, Message::Looked(number, found.ok()));
                     });
                 }
                 Effect::Upkeep { keep_since, rows_max } => self.store.upkeep(

@@ -21,6 +21,7 @@ use crate::dialect::body::Fields;
 use crate::dialect::uploadcare::headers::View;
 use crate::engine::Handle;
 use crate::engine::command::CommandError;
+use crate::engine::command::act::ActError;
 use crate::model::project::Project;
 use crate::model::time::Wall;
 use crate::net::Net;
@@ -156,6 +157,15 @@ pub(super) fn command_error(error: &CommandError, content_type: &'static str) ->
         CommandError::Store(_) => {
             tracing::error!(%error, "A command could not be stored.");
             respond::unavailable(content_type, "The store can't be written.", wait)
+        }
+        CommandError::Act(ActError::EventGone | ActError::Erased) => {
+            respond::detail(StatusCode::GONE, content_type, &error.to_string())
+        }
+        CommandError::Act(ActError::Busy) => {
+            respond::unavailable(content_type, &error.to_string(), wait)
+        }
+        CommandError::Act(_) => {
+            respond::detail(StatusCode::CONFLICT, content_type, &error.to_string())
         }
         CommandError::NotUnique
         | CommandError::TooManyWebhooks

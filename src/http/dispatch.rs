@@ -15,8 +15,8 @@ use super::respond::{self, JSON, RequestId};
 use super::route::{EventAction, Route};
 use super::server::Service;
 use super::{
-    events, intake, jsonapi, keys, manage, metrics, openapi, operator, ops, publish, rotation,
-    send, stream, targets, tokens,
+    deliveries, events, intake, jobs, jsonapi, keys, manage, metrics, openapi, operator, ops, publish,
+    rotation, send, stream, targets, tokens,
 };
 use crate::clock;
 use crate::dialect::uploadcare::auth::AuthError;
@@ -272,6 +272,18 @@ impl Api {
             (Route::WebhookAction(id, action), _) => manage::act(self, &call, id, action).await,
             (Route::WebhookSecret(id, step), _) => rotation::step(self, &call, id, step).await,
             (Route::EventAction(id, EventAction::Erase), _) => events::erase(self, &call, id).await,
+            (Route::EventAction(id, EventAction::Replay), _) => {
+                deliveries::replay(self, &call, id).await
+            }
+            (Route::DeliveriesAction(action), _) => jobs::begin(self, &call, action).await,
+            (Route::DeliveryAction(id, action), _) => {
+                deliveries::act(self, &call, id, action).await
+            }
+            (Route::Jobs, _) => jobs::list(self, &call).await,
+            (Route::Job(id), &Method::DELETE) | (Route::JobCancel(id), _) => {
+                jobs::stop(self, &call, id).await
+            }
+            (Route::Job(id), _) => jobs::show(self, &call, id).await,
             (Route::Targets, &Method::POST) | (Route::Target(_), &Method::POST) => {
                 respond::detail(StatusCode::FORBIDDEN, JSON, targets::OPERATORS_ALONE)
             }

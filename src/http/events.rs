@@ -15,8 +15,8 @@ use crate::model::event::Event;
 use crate::model::ids::EventId;
 use crate::store::ReadError;
 
-/// Takes an event's payload away. That it happened stays; a delivery of it that waits ends as
-/// cancelled when its turn comes, without a request.
+/// Takes an event's payload away. That it happened stays; deliveries of it that wait end as
+/// cancelled, without a request.
 pub(super) async fn erase(api: &Api, call: &Call, id: Option<EventId>) -> Response<Body> {
     let found = match id {
         Some(id) => find(api, call, id).await,
@@ -39,7 +39,7 @@ pub(super) async fn erase(api: &Api, call: &Call, id: Option<EventId>) -> Respon
     }
 }
 
-async fn find(
+pub(super) async fn find(
     api: &Api,
     call: &Call,
     id: EventId,
@@ -66,7 +66,7 @@ fn not_found() -> Response<Body> {
     respond::detail(StatusCode::NOT_FOUND, JSON, "Not found.")
 }
 
-fn unreadable(error: &ReadError) -> Response<Body> {
+pub(super) fn unreadable(error: &ReadError) -> Response<Body> {
     tracing::error!(%error, "An event can't be read.");
     respond::unavailable(JSON, "The store can't be read.", RetryAfterSeconds(1))
 }

@@ -244,6 +244,7 @@ impl Call {
             | CommandError::TooMany(_)
             | CommandError::Rotation(_)
             | CommandError::LastKey
+            | CommandError::Act(_)
             | CommandError::TargetPaused
             | CommandError::NotSending(_) => {
                 errors(StatusCode::UNPROCESSABLE_ENTITY, self.content_type, &error.to_string())

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use super::api::{self, Api, Call, Unreadable, command_error};
 use super::body::Body;
 use super::fresh;
+use super::jobs;
 use super::respond;
 use super::route::WebhookAction;
 use crate::clock;
@@ -118,6 +119,7 @@ pub(super) async fn act(
     let command = match action {
         WebhookAction::Pause => Command::PauseWebhook { project, id },
         WebhookAction::Resume => Command::ResumeWebhook { project, id },
+        WebhookAction::Recover => return jobs::recover(api, call, id).await,
         WebhookAction::Test => return test(api, call, &webhook).await,
     };
     match api.handle.command(command).await {

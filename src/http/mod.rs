@@ -7,11 +7,13 @@
 pub mod api;
 pub mod auth;
 pub mod body;
+mod deliveries;
 mod dispatch;
 mod events;
 pub mod fresh;
 mod intake;
 pub mod io;
+mod jobs;
 mod jsonapi;
 mod keys;
 pub mod limits;

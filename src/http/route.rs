@@ -9,7 +9,8 @@
 use http::Method;
 
 use crate::model::event::Source;
-use crate::model::ids::{EventId, WebhookId};
+use crate::model::ids::{DeliveryId, EventId, WebhookId};
+use crate::model::job::JobId;
 use crate::model::target::Origin;
 use crate::source;
 
@@ -38,6 +39,16 @@ pub enum Route {
     EventAction(Option<EventId>, EventAction),
     /// `/deliveries/stream/`
     DeliveryStream,
+    /// `/deliveries/{action}/`: to those that a filter selects.
+    DeliveriesAction(DeliveryAction),
+    /// `/deliveries/{id}/{action}/`
+    DeliveryAction(Option<DeliveryId>, DeliveryAction),
+    /// `/jobs/`
+    Jobs,
+    /// `/jobs/{id}/`
+    Job(Option<JobId>),
+    /// `/jobs/{id}/cancel/`
+    JobCancel(Option<JobId>),
     /// `/targets/`
     Targets,
     /// `/targets/{id}/`
@@ -98,6 +109,17 @@ pub enum SecretStep {
 pub enum EventAction {
     /// `erase`
     Erase,
+    /// `replay`
+    Replay,
+}
+
+/// What can be done to a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryAction {
+    /// `resend`
+    Resend,
+    /// `cancel`
+    Cancel,
 }
 
 /// What can be done to a webhook beside changing it.
@@ -109,6 +131,8 @@ pub enum WebhookAction {
     Pause,
     /// `resume`
     Resume,
+    /// `recover`
+    Recover,
 }
 
 impl Route {
@@ -185,6 +209,7 @@ impl Route {
             Route::Health
             | Route::Ready
             | Route::Project
+            | Route::Jobs
             | Route::Metrics
             | Route::DeliveryStream
             | Route::Stats
@@ -203,6 +228,9 @@ impl Route {
             Route::WebhookAction(..)
             | Route::WebhookSecret(..)
             | Route::EventAction(..)
+            | Route::DeliveriesAction(_)
+            | Route::DeliveryAction(..)
+            | Route::JobCancel(_)
             | Route::Events
             | Route::Listen
             | Route::Send
@@ -210,7 +238,7 @@ impl Route {
             // HEAD: RustFS asks so whether anybody is there.
             Route::In(_) => "HEAD, OPTIONS, POST",
             Route::Token(_) | Route::OperatorToken(_) => "DELETE, OPTIONS",
-            Route::Key(..) => "DELETE, GET, HEAD, OPTIONS",
+            Route::Key(..) | Route::Job(_) => "DELETE, GET, HEAD, OPTIONS",
             Route::OfProject(_, None) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             Route::OfProject(_, Some(inner)) => inner.allow(),
         }
@@ -230,6 +258,14 @@ fn jsonapi(project: &str, segments: &[&str]) -> Option<Route> {
         ["webhooks" | "webhooks.json"] => Some(Route::JsonApiWebhooks(project.to_owned())),
         ["webhooks", "incoming" | "incoming.json"] => Some(Route::Incoming(project.to_owned())),
         ["webhooks", id] => Some(Route::JsonApiWebhook(project.to_owned(), bare(id))),
+        _ => None,
+    }
+}
+
+fn delivery_action(word: &str) -> Option<DeliveryAction> {
+    match word {
+        "resend" => Some(DeliveryAction::Resend),
+        "cancel" => Some(DeliveryAction::Cancel),
         _ => None,
     }
 }
@@ -255,6 +291,7 @@ fn of_project(segments: &[&str]) -> Option<Route> {
                 "test" => WebhookAction::Test,
                 "pause" => WebhookAction::Pause,
                 "resume" => WebhookAction::Resume,
+                "recover" => WebhookAction::Recover,
                 _ => return None,
             };
             let id = WebhookId::parse(id);
@@ -263,6 +300,15 @@ fn of_project(segments: &[&str]) -> Option<Route> {
         ["events"] => Some(Route::Events),
         ["events", id, "erase"] => Some(Route::EventAction(EventId::parse(id), EventAction::Erase)),
         ["deliveries", "stream"] => Some(Route::DeliveryStream),
+        ["events", id, "replay"] => {
+            Some(Route::EventAction(EventId::parse(id), EventAction::Replay))
+        }
+        ["deliveries", action] => delivery_action(action).map(Route::DeliveriesAction),
+        ["deliveries", id, action] => delivery_action(action)
+            .map(|action| Route::DeliveryAction(DeliveryId::parse(id), action)),
+        ["jobs"] => Some(Route::Jobs),
+        ["jobs", id] => Some(Route::Job(JobId::parse(id))),
+        ["jobs", id, "cancel"] => Some(Route::JobCancel(JobId::parse(id))),
         ["targets"] => Some(Route::Targets),
         ["targets", id] => Some(Route::Target(Origin::parse_id(id))),
         ["send"] => Some(Route::Send),
@@ -307,6 +353,15 @@ mod tests {
             ("/webhooks/7/secret/abort/", Some(Route::WebhookSecret(id, SecretStep::Abort))),
             ("/webhooks/7/secret/steal/", None),
             ("/events/evt_x/erase/", Some(Route::EventAction(None, EventAction::Erase))),
+            ("/events/evt_x/replay/", Some(Route::EventAction(None, EventAction::Replay))),
+            ("/webhooks/7/recover/", Some(Route::WebhookAction(id, WebhookAction::Recover))),
+            ("/deliveries/resend/", Some(Route::DeliveriesAction(DeliveryAction::Resend))),
+            ("/deliveries/dlv_x/", None),
+            ("/deliveries/dlv_x/cancel", Some(Route::DeliveryAction(None, DeliveryAction::Cancel))),
+            ("/jobs/", Some(Route::Jobs)),
+            ("/jobs/job_x/", Some(Route::Job(None))),
+            ("/jobs/job_x/cancel/", Some(Route::JobCancel(None))),
+            ("/jobs/job_x/resend/", None),
             ("/targets/tgt_x/", Some(Route::Target(None))),
             ("/projects//", None),
             ("/api/v1/projects/key/webhooks", Some(Route::JsonApiWebhooks("key".to_owned()))),

@@ -11,6 +11,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::{Event, EventName};
 use crate::model::ids::{EventId, ProjectId, Seq, WebhookId};
+use crate::model::job::{Job, JobId};
 use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::time::Wall;
@@ -60,6 +61,13 @@ pub enum Expect {
     },
     /// A `Requeue` of this delivery of this lane would take it back.
     Ended {
+        /// The delivery.
+        seq: Seq,
+        /// Its lane.
+        webhook: WebhookId,
+    },
+    /// This delivery of this lane waits, and its lane is not closed up to it.
+    Waits {
         /// The delivery.
         seq: Seq,
         /// Its lane.
@@ -157,6 +165,22 @@ pub enum Op {
         /// The attempt that decided it, if there was one.
         attempt: Option<Attempt>,
     },
+    /// Ends a delivery wherever it waits. If it does not wait, or if its lane is closed up to it,
+    /// nothing happens.
+    Cancel {
+        /// The delivery.
+        seq: Seq,
+        /// Its lane.
+        webhook: WebhookId,
+        /// How it ends.
+        ending: Ending,
+        /// When.
+        at: Wall,
+    },
+    /// Creates a job, or replaces it by what has become of it.
+    PutJob(Arc<Job>),
+    /// Forgets a job.
+    RemoveJob(JobId),
     /// Remembers an idempotency key.
     PutIdempotency(IdempotencyRecord),
     /// Removes a project. Its webhooks and their deliveries are the batch's other writes.

@@ -165,10 +165,21 @@ impl Window {
         }
     }
 
-    /// A row that was taken before has its settlement committed.
+    /// A row that was taken before has its settlement committed. What arrives of it from now on is
+    /// another row; what a fetch that is under way shows of it may be the old one.
     pub fn settled(&mut self, seq: Seq) {
         if let Some(fetch) = &mut self.fetch {
             fetch.settled.insert(seq);
+            fetch.arrivals.retain(|row| row.key.seq != seq);
+        }
+    }
+
+    /// Rows that are not in the queue any more.
+    pub fn forget(&mut self, seqs: &BTreeSet<Seq>) {
+        self.rows.retain(|row| !seqs.contains(&row.key.seq));
+        if let Some(fetch) = &mut self.fetch {
+            fetch.settled.extend(seqs);
+            fetch.arrivals.retain(|row| !seqs.contains(&row.key.seq));
         }
     }
 
@@ -199,7 +210,7 @@ impl Window {
         for row in rows.into_iter().filter(|row| !known(row.key.seq)) {
             self.insert(row, rows_max);
         }
-        for row in fetch.arrivals.into_iter().filter(|row| !known(row.key.seq)) {
+        for row in fetch.arrivals.into_iter().filter(|row| !taken(row.key.seq)) {
             self.arrived(row, rows_max);
         }
     }

@@ -94,6 +94,8 @@ pub enum CancelledReason {
     Deleted,
     /// Its event's payload was erased.
     Erased,
+    /// Somebody asked for it.
+    Requested,
 }
 
 /// A delivery that ended.
@@ -129,12 +131,13 @@ impl Ending {
             Ending::Cancelled(CancelledReason::Inactive) => ("cancelled", Some("inactive")),
             Ending::Cancelled(CancelledReason::Deleted) => ("cancelled", Some("deleted")),
             Ending::Cancelled(CancelledReason::Erased) => ("cancelled", Some("erased")),
+            Ending::Cancelled(CancelledReason::Requested) => ("cancelled", Some("requested")),
         }
     }
 }
 
 /// Where a delivery stands, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Status {
     /// It waits for an attempt, or one is under way.
     Pending,

@@ -134,7 +134,7 @@ impl EventId {
     /// Reads `evt_…`.
     #[must_use]
     pub fn parse(text: &str) -> Option<EventId> {
-        let (seq, salt) = decode(text.strip_prefix("evt_")?)?;
+        let (seq, salt) = read_id(text.strip_prefix("evt_")?)?;
         Some(EventId { seq: Seq(seq), salt })
     }
 }
@@ -143,20 +143,20 @@ impl DeliveryId {
     /// Reads `dlv_…`.
     #[must_use]
     pub fn parse(text: &str) -> Option<DeliveryId> {
-        let (seq, salt) = decode(text.strip_prefix("dlv_")?)?;
+        let (seq, salt) = read_id(text.strip_prefix("dlv_")?)?;
         Some(DeliveryId { seq: Seq(seq), salt })
     }
 }
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        encode(f, "evt_", self.seq.0, self.salt)
+        write_id(f, "evt_", self.seq.0, self.salt)
     }
 }
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        encode(f, "dlv_", self.seq.0, self.salt)
+        write_id(f, "dlv_", self.seq.0, self.salt)
     }
 }
 
@@ -188,7 +188,13 @@ pub fn mix(value: u64) -> u64 {
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const DIGITS: u32 = 26;
 
-fn encode(f: &mut fmt::Formatter<'_>, prefix: &str, high: u64, low: u64) -> fmt::Result {
+/// Writes `prefix` and 26 characters.
+pub(super) fn write_id(
+    f: &mut fmt::Formatter<'_>,
+    prefix: &str,
+    high: u64,
+    low: u64,
+) -> fmt::Result {
     use fmt::Write as _;
     f.write_str(prefix)?;
     let value = (u128::from(high) << 64) | u128::from(low);
@@ -199,7 +205,8 @@ fn encode(f: &mut fmt::Formatter<'_>, prefix: &str, high: u64, low: u64) -> fmt:
     Ok(())
 }
 
-fn decode(text: &str) -> Option<(u64, u64)> {
+/// Reads the 26 characters of an id.
+pub(super) fn read_id(text: &str) -> Option<(u64, u64)> {
     if text.len() != DIGITS as usize || text.as_bytes()[0] > b'7' {
         return None;
     }

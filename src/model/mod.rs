@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod draft;
 pub mod event;
 pub mod ids;
+pub mod job;
 pub mod json;
 pub mod notice;
 pub mod operator;

@@ -11,6 +11,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{Delivery, Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::job::{Job, JobId};
 use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::time::Wall;
@@ -43,6 +44,7 @@ struct State {
     webhook_id_max: u32,
     seq_max: Seq,
     operator: Option<Operator>,
+    jobs: BTreeMap<JobId, Arc<Job>>,
     is_closed: bool,
 }
 
@@ -78,6 +80,7 @@ impl Store for Memory {
             webhook_id_max: state.webhook_id_max,
             seq_max: state.seq_max,
             operator: state.operator.clone(),
+            jobs: state.jobs.values().cloned().collect(),
         })
     }
 
@@ -207,6 +210,12 @@ impl State {
         is_open && end.is_some_and(|end| self.events.contains_key(&end.event))
     }
 
+    fn waiting(&self, seq: Seq, webhook: WebhookId) -> Option<Pending> {
+        let mut rows = self.queues.values();
+        let row = rows.find(|row| row.key.seq == seq && row.key.webhook == webhook)?;
+        self.closing(row).is_none().then_some(*row)
+    }
+
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
         if self.is_closed {
             return Err(CommitError::Closed);
@@ -227,6 +236,7 @@ impl State {
                 self.idempotency.get(&(*project, *key)).is_none_or(|record| record.at < *since)
             }
             Expect::Ended { seq, webhook } => self.has_ended(*seq, *webhook),
+            Expect::Waits { seq, webhook } => self.waiting(*seq, *webhook).is_some(),
             Expect::WebhookRevision { id, revision } => {
                 self.webhooks.get(id).map(|webhook| webhook.revision) == *revision
             }
@@ -290,6 +300,18 @@ impl State {
                 if let Some(attempt) = attempt {
                     self.attempts.insert((key.seq, attempt.number), attempt);
                 }
+            }
+            Op::Cancel { seq, webhook, ending, at } => {
+                if let Some(row) = self.waiting(seq, webhook) {
+                    self.queues.remove(&(row.queue(), row.key));
+                    self.finished.insert(seq, row.finished(ending, at));
+                }
+            }
+            Op::PutJob(job) => {
+                self.jobs.insert(job.id, job);
+            }
+            Op::RemoveJob(id) => {
+                self.jobs.remove(&id);
             }
             Op::PutIdempotency(record) => {
                 self.idempotency.insert((record.project, record.key), record);

@@ -34,6 +34,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{Delivery, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::job::Job;
 use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::time::Wall;
@@ -131,6 +132,8 @@ pub struct Loaded {
     pub seq_max: Seq,
     /// What is kept for the operator, if anything was ever written.
     pub operator: Option<Operator>,
+    /// All jobs, by id.
+    pub jobs: Vec<Arc<Job>>,
 }
 
 /// Rows of a queue.

@@ -39,12 +39,18 @@ PATHS = {
     "/webhooks/": None,
     "/webhooks/unsubscribe/": None,
     "/webhooks/{id}/": ["/webhooks/{id}/", "/webhooks/{id}"],
-    "/webhooks/{id}/{action}/": ["/webhooks/{id}/%s/" % a for a in ("test", "pause", "resume")],
+    "/webhooks/{id}/{action}/": ["/webhooks/{id}/%s/" % a for a in ("test", "pause", "resume", "recover")],
     "/webhooks/{id}/secret/{step}/": ["/webhooks/{id}/secret/%s/" % step
                                       for step in ("rotate", "promote", "finish", "abort")],
     "/webhooks/{something else}/": None,
     "/events/": None,
-    "/events/{id}/{action}/": ["/events/{event}/erase/"],
+    "/events/{id}/{action}/": ["/events/{event}/erase/", "/events/{event}/replay/"],
+    "/deliveries/{action}/": None,
+    "/deliveries/{id}/{action}/": ["/deliveries/{delivery}/resend/",
+                                   "/deliveries/{delivery}/cancel/"],
+    "/jobs/": None,
+    "/jobs/{id}/": ["/jobs/{job}/"],
+    "/jobs/{id}/cancel/": ["/jobs/{job}/cancel/"],
     "/deliveries/stream/": ["/deliveries/stream/?webhook={id}"],
     "/targets/": None,
     "/targets/{id}/": ["/targets/{target}/"],
@@ -60,7 +66,10 @@ PATHS = {
         "/projects/{project}/events/", "/projects/{project}/project/", "/projects/{project}/send/",
         "/projects/{project}/in/tusd/", "/projects/{project}/tokens/", "/projects/{project}/tokens/1/",
         "/projects/{project}/targets/", "/projects/{project}/targets/{target}/",
-        "/projects/{project}/events/{event}/erase/",
+        "/projects/{project}/events/{event}/erase/", "/projects/{project}/events/{event}/replay/",
+        "/projects/{project}/deliveries/{delivery}/resend/", "/projects/{project}/jobs/",
+        "/projects/{project}/deliveries/cancel/", "/projects/{project}/jobs/{job}/",
+        "/projects/{project}/jobs/{job}/cancel/", "/projects/{project}/webhooks/{id}/recover/",
         "/projects/{project}/deliveries/stream/",
         "/projects/{project}/webhooks/{id}/secret/rotate/"],
     "/projects/{id or public key}/keys/": ["/projects/{project}/keys/"],
@@ -80,7 +89,7 @@ PATHS = {
 }
 # Where Alice alone has a webhook, and where nobody has.
 HER_TARGET, NO_TARGET = "http://127.0.0.1:9", "http://127.0.0.1:8"
-NO_EVENT = "evt_" + "0" * 26
+NO_EVENT, NO_DELIVERY, NO_JOB = (kind + "_" + "0" * 26 for kind in ("evt", "dlv", "job"))
 # Kinds of webhooks: how Alice makes them in our own view. JSON:API's are made by its own API too.
 KINDS = [{"event": "file.uploaded", "version": version} for version in ("0.5", "0.6", "0.7")]
 KINDS += [{"event": "file.stored", "is_active": False}, {"event": "order.paid"},
@@ -162,8 +171,8 @@ def key_id(key):
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-def attacks(rng, ids, event, body):
-    """Every path with every name of Alice's, each with every method and proof, in an order and a view
+def attacks(rng, ids, hers, body):
+    """Every path with every name of Alice's (`hers` are an event, a delivery and a job), each with every method and proof, in an order and a view
     of chance."""
     every = []
     for template in itertools.chain.from_iterable(paths for paths in PATHS.values() if paths):
@@ -171,18 +180,18 @@ def attacks(rng, ids, event, body):
         names = ids if "{id}" in template else ("",)
         for project, name in itertools.product(projects, names):
             # A path that names nothing of Alice's is no attack.
-            if project in MALLORY and not name and "{event}" not in template \
-                    and "{target}" not in template:
+            if project in MALLORY and not name and not any(
+                    part in template for part in ("{target}", *hers)):
                 continue
             stand_in = project if project in MALLORY else NOBODY[project == ALICE[1]]
             fill = lambda of, one, rest: functools.reduce(  # noqa: E731
                 lambda text, pair: text.replace(*pair),
                 {"{project}": str(of), "{id}": one, **rest}.items(), template)
-            path = fill(project, name, {"{event}": event, "{target}": target_id(HER_TARGET),
+            path = fill(project, name, {**hers, "{target}": target_id(HER_TARGET),
                                         "{key}": key_id(ALICE[2])})
             innocent = fill(stand_in, NO_WEBHOOK[name.startswith("wh-")],
-                            {"{event}": NO_EVENT, "{target}": target_id(NO_TARGET),
-                             "{key}": "00000000"})
+                            {"{event}": NO_EVENT, "{delivery}": NO_DELIVERY, "{job}": NO_JOB,
+                             "{target}": target_id(NO_TARGET), "{key}": "00000000"})
             every += [(method, path, innocent) for method in METHODS]
     rng.shuffle(every)
     for method, path, innocent in every:
@@ -311,13 +320,16 @@ def main(report, seed):
         call(port, ALICE, "POST", "/webhooks/%s/secret/rotate/" % ids[0])
         event = call(port, ALICE, "POST", "/events/",
                      {"event": "nobody.listens", "data": {"mark": "alicepayloadcanary"}}).json()["id"]
-        canaries += ["alicepayloadcanary", event, HER_TARGET, target_id(HER_TARGET)]
+        delivery = call(port, ALICE, "POST", "/webhooks/%s/test/" % ids[0]).json()["delivery"]
+        job = call(port, ALICE, "POST", "/deliveries/resend/", {"event": "nobody.sends"})
+        hers = {"{event}": event, "{delivery}": delivery, "{job}": job.json()["job"]["id"]}
+        canaries += ["alicepayloadcanary", *hers.values(), HER_TARGET, target_id(HER_TARGET)]
         before = listed()
         body = json.dumps({"webhook": {"target_url": receiver.url("/mallory/x"), "events": ["a"]},
                            "target_url": receiver.url("/mallory/x"), "event": "file.stored",
                            "is_active": True, "data": {}, "project": ALICE[1],
                            "listener": "127.0.0.1:9", "each_event": "file.stored"}).encode()
-        for attack, other in attacks(rng, ids, event, body):
+        for attack, other in attacks(rng, ids, hers, body):
             judge(report, port, attack, other, canaries)
         own_lists(report, port, canaries)
         shared_target(report, port, receiver)

@@ -7,6 +7,7 @@ mod bad_disk;
 mod clocks;
 mod disk;
 mod intake;
+mod jobs;
 mod lanes;
 mod machine;
 mod manage;

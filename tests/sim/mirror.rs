@@ -134,8 +134,8 @@ impl Mirror {
         if found.seq_max < mine.seq_max {
             return Some(format!("numbers go back from {:?} to {:?}", mine.seq_max, found.seq_max));
         }
-        if (&mine.projects, &mine.webhooks, &mine.operator)
-            != (&found.projects, &found.webhooks, &found.operator)
+        if (&mine.projects, &mine.webhooks, &mine.operator, &mine.jobs)
+            != (&found.projects, &found.webhooks, &found.operator, &found.jobs)
         {
             return Some(format!("configured: {mine:?}, found: {found:?}"));
         }

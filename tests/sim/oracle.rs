@@ -40,6 +40,10 @@ pub struct Oracle {
     pub acked: BTreeMap<Seq, Acked>,
     /// Deliveries with a 2xx that the process lived to see.
     pub delivered: BTreeSet<Seq>,
+    /// Deliveries that were sent again, and the attempts that they had by then.
+    again: BTreeMap<Seq, u32>,
+    /// Deliveries of which it was said that no attempt will start.
+    cancelled: BTreeSet<Seq>,
     /// When a settlement said that it ended.
     pub ended_ms: BTreeMap<Seq, u64>,
     targets: BTreeMap<Origin, Bucket>,
@@ -66,6 +70,8 @@ impl Oracle {
             planned: BTreeMap::new(),
             acked: BTreeMap::new(),
             delivered: BTreeSet::new(),
+            again: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
             ended_ms: BTreeMap::new(),
             targets: BTreeMap::new(),
             under_way: BTreeMap::new(),
@@ -96,6 +102,17 @@ impl Oracle {
                     let acked = Acked { event: row.event, webhook: row.key.webhook, at_ms: 0 };
                     self.planned.entry(row.key.seq).or_default().push(acked);
                 }
+                Op::Requeue(row) => {
+                    let seq = row.key.seq;
+                    let is_amended = batch
+                        .ops
+                        .iter()
+                        .any(|op| matches!(op, Op::Settle { key, .. } if key.seq == seq));
+                    if !is_amended {
+                        self.again.insert(seq, row.attempts);
+                        self.cancelled.remove(&seq);
+                    }
+                }
                 Op::Settle { key, next: Next::Finished(_), .. } => {
                     settlements += 1;
                     self.ended_ms.insert(key.seq, now_ms);
@@ -105,6 +122,11 @@ impl Oracle {
             }
         }
         assert!(settlements <= SETTLEMENTS_MAX, "{settlements} settlements in one turn");
+    }
+
+    /// Whoever cancelled a delivery was told that it is.
+    pub fn cancelled(&mut self, seq: Seq) {
+        self.cancelled.insert(seq);
     }
 
     /// A publisher got its 202.
@@ -155,7 +177,9 @@ impl Oracle {
         let is_void = row.key.due > steady.plus(reach_ms);
         assert!(row.key.due <= steady || is_void, "{steady:?}: {row:?} before it is due");
         assert!(steady <= row.deadline.plus(moved_ms), "{seq:?} after its deadline");
-        assert!(row.slot >= row.attempts, "{seq:?}: each attempt uses up a slot");
+        let before = self.again.get(&seq).copied().unwrap_or(0);
+        assert!(row.slot >= row.attempts - before, "{seq:?}: each attempt uses up a slot");
+        assert!(!self.cancelled.contains(&seq), "{seq:?} is attempted, and was cancelled");
         let Some(first) = row.first_attempt else { return };
         assert!(row.deadline <= first.plus(WINDOW_MS), "{seq:?}: longer than 72 hours");
         // A pause moves the table; what fell due while paused is attempted at its end.

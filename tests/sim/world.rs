@@ -278,6 +278,13 @@ impl World {
         }
     }
 
+    /// The project's jobs, newest first.
+    pub fn jobs(&mut self) -> Vec<Arc<postrider::model::job::Job>> {
+        let (reply, mut answer) = oneshot::channel();
+        self.tell(Message::Jobs(self.project, reply));
+        answer.try_recv().expect("answered at once")
+    }
+
     /// Publishes one event, letting as much time pass as the disk takes.
     pub fn publish(&mut self) -> Accepted {
         self.publish_many(1).expect("accepted")
@@ -525,6 +532,11 @@ impl World {
                 if let Some(stats) = self.read(stats) {
                     self.later(DISK_MS, Message::Room { is_full: stats.is_full });
                 }
+            }
+            Effect::Look { number, look } => {
+                let found = self.read(look.read(&*self.store));
+                let read_ms = if self.quick_reads { 0 } else { DISK_MS };
+                self.later(read_ms, Message::Looked(number, found));
             }
             Effect::Upkeep { keep_since, rows_max } => {
                 let answers = self.answers.0.clone();

@@ -6,6 +6,7 @@
 
 mod erased;
 mod found;
+mod jobs;
 mod revisions;
 mod room;
 
@@ -274,6 +275,9 @@ enum Step {
     SettleAgain { pick: usize },
     Requeue { pick: usize, due: u64, expects: bool },
     Later { pick: usize, lane: u32 },
+    Cancel { pick: usize, expects: bool },
+    Amend { pick: usize },
+    Job { id: u64, done: u64, direct: bool },
     Webhook { id: u32, event: u8, url: u8 },
     Remove { id: u32 },
     Close { lane: u32 },
@@ -295,6 +299,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), 1..60u64, any::<bool>())
             .prop_map(|(pick, due, expects)| Step::Requeue { pick, due, expects }),
         1 => (any::<usize>(), 1..4u32).prop_map(|(pick, lane)| Step::Later { pick, lane }),
+        2 => (any::<usize>(), any::<bool>())
+            .prop_map(|(pick, expects)| Step::Cancel { pick, expects }),
+        1 => any::<usize>().prop_map(|pick| Step::Amend { pick }),
+        1 => (1..4u64, 0..3u64, any::<bool>())
+            .prop_map(|(id, done, direct)| Step::Job { id, done, direct }),
         2 => (1..4u32, 0..2u8, 0..2u8).prop_map(|(id, event, url)| Step::Webhook { id, event, url }),
         1 => (1..4u32).prop_map(|id| Step::Remove { id }),
         1 => (1..4u32).prop_map(|lane| Step::Close { lane }),
@@ -317,6 +326,7 @@ struct History {
     ms: u64,
     rows: Vec<Pending>,
     settled: Vec<Op>,
+    cancelled: Vec<Pending>,
     events: Vec<Seq>,
     /// The latest instant that upkeep was told to keep what is younger than.
     kept_since: u64,
@@ -393,6 +403,9 @@ impl History {
                 self.rows.push(row);
                 (Vec::new(), vec![Op::EnqueueLater(row)])
             }
+            Step::Cancel { pick, expects } => jobs::cancel(self, *pick, *expects),
+            Step::Amend { pick } => jobs::amend(self, *pick),
+            Step::Job { id, done, direct } => (Vec::new(), jobs::job(*id, *done, *direct)),
             Step::Webhook { id, event, url } => {
                 let event = ["file.uploaded", "file.stored"][usize::from(*event)];
                 let url = ["http://a.example/", "http://b.example/"][usize::from(*url)];
@@ -477,6 +490,7 @@ fn observe(store: &dyn Store, history: &History) -> String {
     say("webhooks", &loaded.webhooks);
     say("maxima", &(loaded.project_id_max, loaded.webhook_id_max, loaded.seq_max));
     say("operator", &loaded.operator);
+    say("jobs", &loaded.jobs);
     for queue in [Queue::Fresh, Queue::Retry] {
         for lane in 1..4 {
             let lane = WebhookId::new(lane).expect("an id");

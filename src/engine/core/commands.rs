@@ -37,6 +37,7 @@ impl Core {
             Command::TestWebhook { project, id, event } => {
                 self.test(now, project, id, *event, reply);
             }
+            Command::Act { project, act } => self.act(now, project, act, reply),
             Command::Hasten { project, id } => {
                 let catalog = Arc::clone(&self.catalog);
                 let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner);
@@ -155,9 +156,9 @@ impl Core {
                 self.removed_projects.insert(id);
                 self.operator_planned(change)
             }
-            Command::EraseEvent { project: _, event } => {
+            Command::EraseEvent { project, event } => {
                 let ops = vec![Op::EraseEvent { event, at: now.wall }];
-                Ok(Change { ops, erases: Some(event), ..Change::default() })
+                Ok(Change { ops, erases: Some((project, event)), ..Change::default() })
             }
             Command::AddOperatorToken { name, hash } => {
                 let operator = self.planned_operator.clone();
@@ -173,7 +174,9 @@ impl Core {
                 let change = command::operator::set_target(operator, origin, patch, now.wall)?;
                 self.operator_planned(change)
             }
-            Command::TestWebhook { .. } | Command::Hasten { .. } => Ok(Change::default()),
+            Command::TestWebhook { .. } | Command::Hasten { .. } | Command::Act { .. } => {
+                Ok(Change::default())
+            }
         }
     }
 
@@ -201,7 +204,7 @@ impl Core {
         Ok(change)
     }
 
-    fn draw(&mut self) -> u64 {
+    pub(super) fn draw(&mut self) -> u64 {
         self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.chance)
     }

@@ -39,6 +39,14 @@ impl Core {
         self.plan(now, |plan| plan.publish_to(submission, webhook))
     }
 
+    /// A hidden webhook has something to deliver again.
+    pub(super) fn use_hidden(&mut self, now: Now, id: WebhookId) {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        if catalog.webhook(id).is_some_and(|webhook| webhook.hidden) {
+            self.hidden_used.insert(id, now.wall);
+        }
+    }
+
     /// Removes those that were not used for long. One whose use is not known (it was made before
     /// this process) counts as used now.
     pub(super) fn remove_unused_hidden(&mut self, now: Now) {

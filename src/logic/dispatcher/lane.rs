@@ -27,7 +27,7 @@
 //! it was set by has been put right since. While expiry is held (see `steady`), rows whose time is
 //! over are neither attempted nor ended, and those behind them go ahead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::health::Health;
 use super::target::{Target, TargetId};
@@ -72,6 +72,9 @@ pub(super) struct Lane {
     /// The last close: what it covers ends as it says, whatever an attempt still under way brings.
     pub closed: Option<(Seq, Ending)>,
     pub removed: bool,
+    /// Deliveries whose cancellation was handed out, how they end by it, and whether it is on disk:
+    /// until then, or until an attempt that is under way has its settlement on disk.
+    pub cancelled: BTreeMap<Seq, (Ending, bool)>,
 }
 
 /// An attempt that was started.
@@ -127,6 +130,7 @@ impl Lane {
             backlog_next: false,
             closed: None,
             removed: false,
+            cancelled: BTreeMap::new(),
         }
     }
 
@@ -180,6 +184,15 @@ impl Lane {
                 }
             }
             Queue::Retry => self.retry.settled(seq),
+        }
+    }
+
+    /// Rows that are not in their queues any more.
+    pub(super) fn forget(&mut self, seqs: &BTreeSet<Seq>) {
+        self.fresh.forget(seqs);
+        self.retry.forget(seqs);
+        if let Some(recent) = &mut self.recent {
+            recent.forget(seqs);
         }
     }
 

@@ -20,6 +20,7 @@
 //! can't be handed back. Targets without a recent success share a quarter of the slots; attempts
 //! that wait for long give theirs back (`slow`).
 
+mod cancel;
 mod health;
 mod lane;
 mod settlement;
@@ -133,6 +134,10 @@ pub enum Input {
     Settled(Vec<Settled>),
     /// Retries of the lane that are held in memory are to be due now.
     Hasten(WebhookId),
+    /// The cancellation of deliveries is being written: they end so.
+    Cancelling(Vec<(WebhookId, Seq)>, Ending),
+    /// It is on disk, or was refused.
+    Cancelled(Vec<(WebhookId, Seq)>, bool),
     /// The limits of a target from now on.
     Target(Origin, TargetLimits),
 }
@@ -368,6 +373,8 @@ impl Dispatcher {
             Input::Target(origin, limits) => self.set_target(now, origin, limits),
             Input::Settled(settled) => self.settled(now, settled),
             Input::Hasten(webhook) => self.hasten(now, webhook),
+            Input::Cancelling(deliveries, ending) => self.cancelling(&deliveries, ending),
+            Input::Cancelled(deliveries, done) => self.cancelled(now, deliveries, done),
         }
         self.age(now);
         self.wake_due(now);
@@ -557,8 +564,9 @@ impl Dispatcher {
                 self.outputs.push_back(Output::Turned { origin, webhook, turn });
             }
         }
+        let row = ended.row;
         let op = self.settlement(now, ended, started, verdict);
-        self.outputs.push_back(Output::Settle(Box::new(op)));
+        self.settle_attempt(now, &row, op);
         if verdict == Verdict::Gone {
             self.outputs.push_back(Output::Gone(webhook));
         }
@@ -623,7 +631,10 @@ impl Dispatcher {
             let webhook = one.key.webhook;
             let Some(lane) = self.lanes.get_mut(&webhook) else { continue };
             lane.settled(one.queue, one.key.seq);
-            if let Some(row) = one.again
+            if lane.cancelled.get(&one.key.seq).is_some_and(|(_, is_written)| *is_written) {
+                // Whatever was to become of it, it had ended.
+                lane.cancelled.remove(&one.key.seq);
+            } else if let Some(row) = one.again
                 && lane.closed.is_none_or(|(upto, _)| row.key.seq > upto)
             {
                 lane.arrived(row, rows_max);

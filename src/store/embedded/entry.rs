@@ -10,11 +10,13 @@
 //!          beyond it, so that a replay passes over it
 //! body   = postcard of: 1 event: `Event`; 2 enqueue: `QueueKey`, [`RowRecord`];
 //!          3 settle: [`SettleRecord`]; 4 idempotency: `IdempotencyRecord`;
-//!          6 requeue, 7 enqueue later: as 2
+//!          6 requeue, 7 enqueue later: as 2; 8 job: `Job`; 9 remove job: `JobId`
 //! ```
 //!
 //! With little room on the disk, a settlement is written without what its attempt holds of the
 //! answer.
+//!
+//! A cancellation stands here as the settlement that it comes to.
 //!
 //! The body of an event is what its [`Place`] points to. The body of a settlement is where its
 //! attempt is kept; it names the place of the attempt before, so that the attempts of a delivery
@@ -29,6 +31,7 @@ use crate::model::attempt::{Attempt, Extent};
 use crate::model::delivery::{Ending, Finished, Pending, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::job::Job;
 use crate::model::time::Wall;
 
 const VERSION: u8 = 2;
@@ -128,6 +131,8 @@ fn op_size_max(op: &Op) -> Option<usize> {
     let size = match op {
         Op::PutEvent(event) => EVENT_HEAD_BYTES_MAX + event_bytes(event),
         Op::Enqueue(_) | Op::EnqueueLater(_) | Op::Requeue(_) => SMALL_OP_BYTES_MAX,
+        Op::Cancel { .. } | Op::RemoveJob(_) => SMALL_OP_BYTES_MAX,
+        Op::PutJob(job) => SMALL_OP_BYTES_MAX + job.text_bytes(),
         Op::Settle { attempt, .. } => {
             SMALL_OP_BYTES_MAX + attempt.as_ref().map_or(0, attempt_bytes_max)
         }
@@ -198,12 +203,15 @@ pub fn put(out: &mut Vec<u8>, op: &Op, previous: Option<Place>, keeps_answers: b
             body(out, 3, &SettleWritten { queue, key, then, attempt, previous })
         }
         Op::PutIdempotency(record) => body(out, 4, record),
+        Op::PutJob(job) => body(out, 8, &**job),
+        Op::RemoveJob(id) => body(out, 9, id),
         Op::PutProject(_)
         | Op::PutWebhook(_)
         | Op::RemoveWebhook(_)
         | Op::CloseLane { .. }
         | Op::RemoveProject(_)
         | Op::EraseEvent { .. }
+        | Op::Cancel { .. }
         | Op::PutOperator(_) => out.len(),
     }
 }
@@ -256,6 +264,8 @@ fn read(tag: u8, body: &[u8]) -> Result<(Op, Option<Place>), Unreadable> {
             return Ok((Op::Settle { queue, key, next, attempt }, previous));
         }
         4 => Op::PutIdempotency(whole::<IdempotencyRecord>(body)?),
+        8 => Op::PutJob(whole::<Job>(body)?.into()),
+        9 => Op::RemoveJob(whole(body)?),
         _ => return Err(Unreadable),
     };
     Ok((op, None))

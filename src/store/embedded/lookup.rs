@@ -5,15 +5,16 @@
 //! of redb is read before the first of its effects: a redb that can't be read then refuses the batch
 //! whole, and nothing can fail halfway.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::overlay::{Before, End, Overlay, Row};
 use super::session::{closed_upto, end_kept, is_free, webhook_holds};
-use super::shared::{Layers, Shared, decode_row, open_queue};
+use super::shared::{Layers, Shared, decode_row, open_queue, row};
 use super::tables::{self, QueueRow, queue_row};
 use super::writer::WriteError;
-use crate::logic::batch::{Expect, Op};
-use crate::model::delivery::Queue;
+use crate::logic::batch::{Expect, Next, Op};
+use crate::model::delivery::{Pending, Queue};
 use crate::model::ids::{Seq, WebhookId};
 
 /// Looks things up for the writer, with one view of redb for a whole group.
@@ -49,6 +50,57 @@ impl<'a> Lookup<'a> {
         }
         // It was set a line above.
         self.view.as_ref().ok_or(redb::Error::DatabaseClosed)
+    }
+
+    /// The writes as they stand in the journal: a cancellation is the settlement of the row that it
+    /// finds, or nothing.
+    pub fn resolve<'o>(
+        &mut self,
+        layers: &Layers,
+        ops: &'o [Op],
+    ) -> Result<Cow<'o, [Op]>, WriteError> {
+        if !ops.iter().any(|op| matches!(op, Op::Cancel { .. })) {
+            return Ok(Cow::Borrowed(ops));
+        }
+        let mut resolved = Vec::with_capacity(ops.len());
+        for op in ops {
+            let Op::Cancel { seq, webhook, ending, at } = op else {
+                resolved.push(op.clone());
+                continue;
+            };
+            if let Some(row) = self.waiting(layers, *seq, *webhook)? {
+                let next = Next::Finished(row.finished(*ending, *at));
+                resolved.push(Op::Settle { queue: row.queue(), key: row.key, next, attempt: None });
+            }
+        }
+        Ok(Cow::Owned(resolved))
+    }
+
+    /// The row of a delivery that waits, unless its lane is closed up to it.
+    fn waiting(
+        &mut self,
+        layers: &Layers,
+        seq: Seq,
+        webhook: WebhookId,
+    ) -> Result<Option<Pending>, WriteError> {
+        let view = self.view()?;
+        let place = match layers.overlays().find(|overlay| overlay.knows(seq.0)) {
+            Some(overlay) => overlay.waits.get(&seq.0).and_then(|waits| waits.at),
+            None => view.open_table(tables::WAITS)?.get(seq.0)?.map(|row| {
+                let (queue, lane, due, _) = row.value();
+                let queue = if queue == 0 { Queue::Fresh } else { Queue::Retry };
+                (queue, (lane, due, seq.0))
+            }),
+        };
+        let Some((queue, key)) = place.filter(|(_, key)| key.0 == webhook.get()) else {
+            return Ok(None);
+        };
+        if seq <= closed_upto(&view.open_table(tables::CLOSED)?, webhook)? {
+            return Ok(None);
+        }
+        // A damaged row is none: whoever reads its queue sets it aside.
+        let found = row(layers, || open_queue(view, queue), queue, key)?.and_then(Result::ok);
+        Ok(found.map(|row| row.pending))
     }
 
     /// Reads what these writes need of redb.
@@ -148,6 +200,9 @@ impl<'a> Lookup<'a> {
         if let Expect::Ended { seq, webhook } = expect {
             self.prepare_end(layers, *seq, *webhook)?;
             return Ok(self.end(layers, None, *seq, *webhook).is_some());
+        }
+        if let Expect::Waits { seq, webhook } = expect {
+            return Ok(self.waiting(layers, *seq, *webhook)?.is_some());
         }
         // The others speak of webhooks, which stand in redb alone.
         let shared = self.shared;

@@ -18,6 +18,7 @@ use super::tables::{QueueRow, queue_row};
 use crate::logic::batch::{IdempotencyRecord, Next, Op};
 use crate::model::delivery::{Finished, Pending, Queue};
 use crate::model::ids::Seq;
+use crate::model::job::{Job, JobId};
 use crate::model::time::Wall;
 
 /// A pending delivery, and where its last attempt is kept.
@@ -119,6 +120,8 @@ pub struct Overlay {
     pub later: BTreeSet<(u64, u64)>,
     /// Idempotency keys.
     pub idempotency: BTreeMap<(u32, u128), Arc<IdempotencyRecord>>,
+    /// Jobs; `None`: it is forgotten.
+    pub jobs: BTreeMap<JobId, Option<Arc<Job>>>,
     /// Segments that got something.
     pub segments: BTreeMap<u64, Touched>,
     /// The highest number that an event or a delivery got.
@@ -211,8 +214,16 @@ impl Overlay {
                 let key = (record.project.get(), record.key);
                 self.idempotency.insert(key, Arc::new(record.clone()));
             }
+            Op::PutJob(job) => {
+                self.jobs.insert(job.id, Some(Arc::clone(job)));
+            }
+            Op::RemoveJob(id) => {
+                self.jobs.insert(*id, None);
+            }
+            // Stands here as a settlement.
+            Op::Cancel { .. }
             // These go to redb at once.
-            Op::PutProject(_)
+            | Op::PutProject(_)
             | Op::PutWebhook(_)
             | Op::RemoveWebhook(_)
             | Op::CloseLane { .. }

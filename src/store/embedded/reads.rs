@@ -4,11 +4,12 @@
 //! a row that was taken away.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::io;
 use std::iter::Peekable;
 use std::sync::Arc;
 
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::entry;
 use super::journal::Place;
@@ -23,6 +24,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{Finished, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::job::Job;
 use crate::store::{Loaded, Page, ReadError, Stats};
 
 /// Attempts of one delivery that are read; more than 72 hours have.
@@ -61,6 +63,7 @@ impl Shared {
                 Err(error) => sealed_error("webhook", id.get(), error)?,
             }
         }
+        loaded.jobs = jobs(&layers, &read)?;
         Ok(loaded)
     }
 
@@ -377,4 +380,25 @@ fn read_u32(
 ) -> Result<u32, ReadError> {
     let value: Option<u64> = read_meta(meta, name)?;
     Ok(value.and_then(|value| u32::try_from(value).ok()).unwrap_or(0))
+}
+
+/// All jobs, by id, as the layers know them. A damaged one is forgotten: what it did stays done.
+fn jobs(layers: &Layers, read: &ReadTransaction) -> Result<Vec<Arc<Job>>, ReadError> {
+    let mut jobs = BTreeMap::new();
+    let table = read.open_table(tables::JOBS).map_err(broken)?;
+    for entry in table.iter().map_err(broken)? {
+        let (key, value) = entry.map_err(broken)?;
+        let job: Result<Job, _> =
+            record::decode(Kind::Job, &key.value().to_be_bytes(), value.value());
+        match job {
+            Ok(job) => drop(jobs.insert(job.id, Some(Arc::new(job)))),
+            Err(record::Damage) => tracing::error!(job = key.value(), "A job's record is damaged."),
+        }
+    }
+    let mut overlays: Vec<_> = layers.overlays().collect();
+    overlays.reverse();
+    for overlay in overlays {
+        jobs.extend(overlay.jobs.iter().map(|(id, job)| (*id, job.clone())));
+    }
+    Ok(jobs.into_values().flatten().collect())
 }

@@ -61,6 +61,8 @@ pub enum Kind {
     Meta = 9,
     /// `RevisionKept`
     Revision = 10,
+    /// `model::job::Job`
+    Job = 11,
 }
 
 const VERSION: u8 = 1;

@@ -18,6 +18,7 @@ use crate::logic::batch::{Batch, Expect, IdempotencyRecord, Op};
 use crate::model::delivery::{Finished, Queue, QueueKey, Status};
 use crate::model::event::EventName;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::job::{Job, JobId};
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
 use crate::store::query::Scope;
@@ -43,6 +44,7 @@ pub struct Session<'t> {
     pub finished: Table<'t, u64, &'static [u8]>,
     by_status: Table<'t, IndexRow, ()>,
     later: Table<'t, (u64, u64), ()>,
+    jobs: Table<'t, u64, &'static [u8]>,
     pub segments: Table<'t, u64, &'static [u8]>,
     pub wipes: Table<'t, (u64, u64), u32>,
     pub idempotency: Table<'t, (u32, u128), &'static [u8]>,
@@ -72,6 +74,7 @@ impl<'t> Session<'t> {
             finished: transaction.open_table(tables::FINISHED)?,
             by_status: transaction.open_table(tables::BY_STATUS)?,
             later: transaction.open_table(tables::LATER)?,
+            jobs: transaction.open_table(tables::JOBS)?,
             segments: transaction.open_table(tables::SEGMENTS)?,
             wipes: transaction.open_table(tables::WIPES)?,
             idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
@@ -128,8 +131,23 @@ impl<'t> Session<'t> {
         for ((project, key), known) in &overlay.idempotency {
             self.put_idempotency(*project, *key, known)?;
         }
+        for (id, job) in &overlay.jobs {
+            self.flush_job(*id, job.as_deref())?;
+        }
         if overlay.seq_max > 0 {
             raise_meta(&mut self.meta, "seq_max", overlay.seq_max)?;
+        }
+        Ok(())
+    }
+
+    fn flush_job(&mut self, id: JobId, job: Option<&Job>) -> Result<(), WriteError> {
+        let key = id.seq.0;
+        match job {
+            Some(job) => {
+                let record = record::encode(Kind::Job, &key.to_be_bytes(), job);
+                self.jobs.insert(key, record.as_slice())?;
+            }
+            None => drop(self.jobs.remove(key)?),
         }
         Ok(())
     }
@@ -228,6 +246,7 @@ impl<'t> Session<'t> {
                 Ok(is_free(row, record.value(), *since))
             }
             Expect::Ended { seq, webhook } => self.has_ended(*seq, *webhook),
+            Expect::Waits { seq, webhook } => self.is_waiting(*seq, *webhook),
             expect => webhook_holds(self.vault, &self.webhooks, &self.subscriptions, expect),
         }
     }
@@ -238,6 +257,12 @@ impl<'t> Session<'t> {
         let Some(end) = end else { return Ok(false) };
         let has_event = self.events.get(end.finished.event.0)?.is_some();
         Ok(has_event && seq > closed_upto(&self.closed, webhook)?)
+    }
+
+    /// Whether a delivery waits: all overlays are in redb here.
+    fn is_waiting(&self, seq: Seq, webhook: WebhookId) -> Result<bool, WriteError> {
+        let lane = self.waits.get(seq.0)?.map(|row| row.value().1);
+        Ok(lane == Some(webhook.get()) && seq > closed_upto(&self.closed, webhook)?)
     }
 
     fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, WriteError> {
@@ -276,6 +301,9 @@ impl<'t> Session<'t> {
             | Op::EnqueueLater(_)
             | Op::Requeue(_)
             | Op::Settle { .. }
+            | Op::Cancel { .. }
+            | Op::PutJob(_)
+            | Op::RemoveJob(_)
             | Op::PutIdempotency(_) => {}
         }
         Ok(())
@@ -423,7 +451,7 @@ pub fn webhook_holds(
     expect: &Expect,
 ) -> Result<bool, WriteError> {
     match expect {
-        Expect::IdempotencyFree { .. } | Expect::Ended { .. } => Ok(false),
+        Expect::IdempotencyFree { .. } | Expect::Ended { .. } | Expect::Waits { .. } => Ok(false),
         Expect::WebhookRevision { id, revision } => {
             Ok(webhook(vault, webhooks, *id)?.map(|webhook| webhook.revision) == *revision)
         }

@@ -23,6 +23,7 @@
 //! | `by_status` | (scope: 0 project, 1 webhook; its id; class: 0 pending, 1 delivered, 2 failed, 3 cancelled, 4 event; seq) | - | what there is, by time; events by project alone |
 //! | `later` | (seq of the event, seq) | - | deliveries that an event did not become when it was accepted |
 //! | `segments` | number | record Segment | how many events are kept in it, and until when it speaks |
+//! | `jobs` | number | record Job | |
 //! | `idempotency` | (project, key hash) | record Idempotency | |
 //! | `idempotency_by_time` | (at ms, project, key hash) | - | for removal by age |
 //! | `wipes` | (segment, offset) | length | erased payloads, to be overwritten |
@@ -57,6 +58,7 @@ pub const FINISHED: TableDefinition<u64, &[u8]> = TableDefinition::new("finished
 pub const BY_STATUS: TableDefinition<IndexRow, ()> = TableDefinition::new("by_status");
 pub const LATER: TableDefinition<(u64, u64), ()> = TableDefinition::new("later");
 pub const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
+pub const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
 pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("idempotency");
 pub const IDEMPOTENCY_BY_TIME: TableDefinition<(u64, u32, u128), ()> =
     TableDefinition::new("idempotency_by_time");

@@ -303,13 +303,14 @@ impl Writer {
             }
         }
         // Nothing behind this fails: a batch is applied whole or not at all.
-        lookup.prepare(layers, &batch.ops)?;
-        if batch.ops.is_empty() {
+        let ops = lookup.resolve(layers, &batch.ops)?;
+        lookup.prepare(layers, &ops)?;
+        if ops.is_empty() {
             return Ok(Fate::Written);
         }
         self.journal.entry();
         entry::begin(self.journal.text());
-        for op in &batch.ops {
+        for op in &*ops {
             let before = lookup.before(layers, None, op);
             let place = put(&mut self.journal, op, before, !self.is_tight);
             layers.apply(op, place, before);
@@ -376,6 +377,7 @@ impl Writer {
         let mut lookup = Lookup::new(&shared);
         let mut parts = Vec::with_capacity(batches.len());
         for ops in &batches {
+            let ops = &*lookup.resolve(&layers, ops)?;
             let mut part = Overlay::default();
             if ops.iter().any(entry::stands) {
                 lookup.prepare(&layers, ops)?;
