@@ -346,11 +346,12 @@ fn in_readme_terms(text: &str, folder: &Folder, addresses: &Addresses) -> String
 
 /// Forms that vary: `0` is a digit, `X` a digit or capital, `h` a hexadecimal digit, `/` a
 /// character of base64, `+` one digit or more. What stands before the bar is kept.
-const VARYING: [&str; 7] = [
+const VARYING: [&str; 8] = [
     "|0000-00-00T00:00:00.000000Z",
     "|00:00:00 →",
     "evt_|XXXXXXXXXXXXXXXXXXXXXXXXXX",
     "dlv_|XXXXXXXXXXXXXXXXXXXXXXXXXX",
+    "job_|XXXXXXXXXXXXXXXXXXXXXXXXXX",
     "postrider-dev-|hhhhhhhhhhhh",
     "signing secret |////////////////////////////////",
     " in |+ ms",

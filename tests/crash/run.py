@@ -1,4 +1,4 @@
-"""`kill -9` at random moments under load, SIGTERM, and two daemons on one directory.
+"""`kill -9` at random moments under load and in jobs, SIGTERM, and two daemons on one directory.
 
 Owns the rounds and the judgement: everything acknowledged arrives; nothing repeats but what a
 kill explains; a batch is accepted whole or not at all. Must never excuse a repeat without a kill.
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+from crash import jobs
 from crash.load import Books, Publishers
 from harness import wire
 from harness.daemon import Daemon, free_port
@@ -21,6 +22,8 @@ from harness.receiver import Receiver
 from harness.report import Report
 
 ROUNDS = 30
+# A round of a job takes longer; 10 are many, and 100 of 1,000 rounds.
+ROUNDS_PER_JOB_ROUND = 10
 PATHS = ["/a", "/b", "/c"]
 # What a crash may repeat: attempts in flight and outcomes of the last 200 ms, which the receiver
 # sees earlier by as long as its answer takes to be read; a second leaves room for a slow machine.
@@ -233,5 +236,7 @@ if __name__ == "__main__":
     suite.run(lambda: two_daemons(suite))
     suite.run(lambda: drains(suite, suite_seed))
     suite.run(lambda: hanging_drain(suite, suite_seed))
+    job_rounds = max(jobs.ROUNDS, suite_rounds // ROUNDS_PER_JOB_ROUND)
+    suite.run(lambda: jobs.jobs(suite, suite_seed, job_rounds))
     suite.run(lambda: kills(suite, suite_seed, suite_rounds))
     suite.close()

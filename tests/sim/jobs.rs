@@ -91,6 +91,8 @@ fn what_expired_is_sent_again_under_its_number() {
         resend(&mut world, seq).expect("is sent again");
         let again = resend(&mut world, seq).map(|_| ());
         assert_eq!(again, Err(ActError::Pending.into()));
+        // Its first attempt is on disk by then.
+        world.run_for(SECOND_MS);
         world.crash(SECOND_MS);
         world.run_for(20 * MINUTE_MS);
         // Its retry table begins anew.
@@ -314,6 +316,7 @@ fn a_replay_reaches_whoever_subscribes_now() {
     assert_eq!(made, Replayed { resent: 0, created: 0, waiting: 1 });
     let made = replayed(&mut world, Some(first));
     assert_eq!(made, Replayed { resent: 1, created: 0, waiting: 0 });
+    world.run_for(SECOND_MS);
     world.crash(SECOND_MS);
     world.run_for(MINUTE_MS);
     assert_eq!(world.attempts_to("t.example").len(), 3);
