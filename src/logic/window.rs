@@ -262,6 +262,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_row_that_comes_back_during_a_fetch_is_held() {
+        let mut window = Window::unread();
+        let (old, again) = (row(1, 1), row(9, 1));
+        assert_eq!(window.wants_fetch(7), Some(None));
+        // It was handed out before; the fetch may have seen it as it stood then.
+        window.settled(old.key.seq);
+        window.arrived(again, ROWS);
+        window.fetched(vec![old], false, ROWS, |_| false);
+        assert_eq!(window.pop().map(|row| row.key), Some(again.key));
+        assert!(window.is_exhausted());
+    }
+
+    #[test]
+    fn what_is_forgotten_does_not_come_back_by_a_fetch() {
+        let mut window = Window::unread();
+        let gone = BTreeSet::from([Seq(1), Seq(2)]);
+        window.wants_fetch(7);
+        window.arrived(row(5, 2), ROWS);
+        window.forget(&gone);
+        window.fetched(vec![row(1, 1), row(4, 3)], false, ROWS, |_| false);
+        assert_eq!(window.pop().map(|row| row.key.seq), Some(Seq(3)));
+        assert!(window.is_exhausted());
+    }
+
     /// Small, so that every edge is met often.
     const ROWS: usize = 3;
     const FETCH: usize = 2;

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+from api import rotation
 from crash import jobs
 from crash.load import Books, Publishers
 from harness import wire
@@ -238,5 +239,7 @@ if __name__ == "__main__":
     suite.run(lambda: hanging_drain(suite, suite_seed))
     job_rounds = max(jobs.ROUNDS, suite_rounds // ROUNDS_PER_JOB_ROUND)
     suite.run(lambda: jobs.jobs(suite, suite_seed, job_rounds))
+    if job_rounds > rotation.ROUNDS:  # so many, the API's own suite makes
+        suite.run(lambda: rotation.killed(suite, None, job_rounds))
     suite.run(lambda: kills(suite, suite_seed, suite_rounds))
     suite.close()

@@ -178,7 +178,10 @@ impl Oracle {
         assert!(row.key.due <= steady || is_void, "{steady:?}: {row:?} before it is due");
         assert!(steady <= row.deadline.plus(moved_ms), "{seq:?} after its deadline");
         let before = self.again.get(&seq).copied().unwrap_or(0);
-        assert!(row.slot >= row.attempts - before, "{seq:?}: each attempt uses up a slot");
+        assert!(
+            row.slot >= row.attempts.saturating_sub(before),
+            "{seq:?}: each attempt uses up a slot"
+        );
         assert!(!self.cancelled.contains(&seq), "{seq:?} is attempted, and was cancelled");
         let Some(first) = row.first_attempt else { return };
         assert!(row.deadline <= first.plus(WINDOW_MS), "{seq:?}: longer than 72 hours");

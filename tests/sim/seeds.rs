@@ -11,11 +11,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command as Process;
 
-use postrider::engine::command::Command;
+use postrider::engine::command::act::Act;
+use postrider::engine::command::{Command, CommandError};
 use postrider::engine::core::Settings;
 use postrider::logic::quota::Rate;
 use postrider::model::draft::WebhookPatch;
 use postrider::model::ids::{WebhookId, mix};
+use postrider::model::job::{Asker, JobKind, Only, Selection};
 use postrider::model::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use postrider::model::webhook::{Limits, WebhookState};
 
@@ -41,7 +43,7 @@ const WRONG_MS_MAX: u64 = 50 * MINUTE_MS;
 const FROZEN_MS_MAX: u64 = 3 * HOUR_MS;
 
 /// What has to be reached over the seeds of a run.
-const MARKS: [&str; 35] = [
+const MARKS: [&str; 37] = [
     "a batch was refused for want of room",
     "a checkpoint before its time",
     "a crash with attempts under way",
@@ -57,6 +59,7 @@ const MARKS: [&str; 35] = [
     "a target has all its slots in use",
     "a write that found no room",
     "a write to the journal was torn",
+    "a job began",
     "days offline",
     "deleted",
     "delivered",
@@ -69,6 +72,7 @@ const MARKS: [&str; 35] = [
     "slots that passed are made up for by one attempt",
     "started with a dead battery",
     "the backlog drains beside new events",
+    "sent again",
     "redb was opened again when there was room",
     "the clock back and right again",
     "the clock back for good",
@@ -244,6 +248,8 @@ impl Schedule {
             34 => self.sleep(),
             // A store without a number knows no better than the clock.
             35 if !self.world.oracle.acked.is_empty() => self.dead_battery(),
+            36..=37 => self.again_or_no_more(),
+            38 => self.begin_job(),
             _ => {}
         }
         let gap_ms = match self.draw(10) {
@@ -323,6 +329,41 @@ impl Schedule {
         }
         if let Some((host, _, limits)) = self.webhooks.remove(&id) {
             self.create(host, limits);
+        }
+    }
+
+    /// Sends one delivery again, or cancels it; whether that is possible is told.
+    fn again_or_no_more(&mut self) {
+        let at = self.draw(self.world.oracle.acked.len().max(1) as u64) as usize;
+        let Some((seq, acked)) = self.world.oracle.acked.iter().nth(at) else { return };
+        let (seq, event) = (*seq, acked.event);
+        let Ok(Some(event)) = self.world.store.event(event) else { return };
+        let (project, id) = (self.world.project, event.id.delivery(seq));
+        let cancels = self.draw(2) == 0;
+        let act = if cancels { Act::Cancel(id) } else { Act::Resend(id) };
+        match self.world.command(Command::Act { project, act }) {
+            Ok(_) if cancels => self.world.oracle.cancelled(seq),
+            Ok(_) => self.world.oracle.mark("sent again"),
+            Err(CommandError::Act(_) | CommandError::Overtaken) => {}
+            failed => self.may_fail(failed),
+        }
+    }
+
+    fn begin_job(&mut self) {
+        let webhook = Some(self.some_webhook());
+        let kind = [
+            JobKind::Resend,
+            JobKind::Recover(Only::All),
+            JobKind::Recover(Only::Missing),
+            JobKind::Cancel,
+        ][self.draw(4) as usize];
+        let (project, selection) =
+            (self.world.project, Selection { webhook, ..Selection::default() });
+        let act = Act::Begin { what: (kind, selection), who: Asker::Project };
+        match self.world.command(Command::Act { project, act }) {
+            Ok(_) => self.world.oracle.mark("a job began"),
+            Err(CommandError::Act(_)) => {}
+            failed => self.may_fail(failed),
         }
     }
 
@@ -447,6 +488,7 @@ impl Schedule {
         assert!(waiting.is_empty(), "{} still wait when all is well", waiting.len());
         assert_eq!(self.world.store.stats().expect("reads").pending, 0);
         assert_eq!(self.world.figures().rows_held, 0);
+        assert!(self.world.jobs().iter().all(|job| !job.is_running()), "a job stands still");
         assert_eq!(self.world.figures().in_flight, 0);
         for (seq, acked) in self.world.oracle.acked.clone() {
             let finished = self.world.finished(seq);
