@@ -15,8 +15,8 @@ use super::respond::{self, JSON, RequestId};
 use super::route::{EventAction, Route};
 use super::server::Service;
 use super::{
-    deliveries, events, intake, jobs, jsonapi, keys, manage, metrics, openapi, operator, ops, publish,
-    rotation, send, stream, targets, tokens,
+    deliveries, events, intake, jobs, jsonapi, keys, manage, metrics, openapi, operator, ops,
+    publish, rotation, send, stream, targets, tokens,
 };
 use crate::clock;
 use crate::dialect::uploadcare::auth::AuthError;

@@ -7,6 +7,7 @@
 
 mod deliveries;
 mod intake;
+mod jobs;
 mod jsonapi;
 mod manage;
 mod operation;
@@ -106,6 +107,7 @@ fn paths() -> Vec<Path> {
         paths.extend(manage::paths(part));
         paths.extend(intake::paths(part));
         paths.extend(deliveries::paths(part));
+        paths.extend(jobs::paths(part));
     }
     paths.extend(jsonapi::paths());
     paths.extend(operator::paths());
@@ -119,6 +121,7 @@ fn schemas(paths: &Map<String, Value>) -> BTreeMap<String, Value> {
         schemas::schemas(),
         manage::schemas(),
         intake::schemas(),
+        jobs::schemas(),
         jsonapi::schemas(),
         operator::schemas(),
         ops::schemas(),

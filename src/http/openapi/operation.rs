@@ -50,7 +50,7 @@ const VIEWS: [View; 4] =
     [View::Own, View::Vendor(Version::V05), View::Vendor(Version::V06), View::Vendor(Version::V07)];
 
 /// The refusals that there are, and what each says.
-pub(super) const REFUSALS: [(u16, &str); 13] = [
+pub(super) const REFUSALS: [(u16, &str); 14] = [
     (
         400,
         "What was sent can't be understood or is not allowed; the field, its value and what would be are named.",
@@ -61,6 +61,7 @@ pub(super) const REFUSALS: [(u16, &str); 13] = [
     (406, "`Accept` asks for a version of the API that does not exist."),
     (408, "The body did not arrive in time. The connection is closed."),
     (409, "It contradicts what is there."),
+    (410, "What it would need is gone for good."),
     (413, "The body, an event of it or what would become of it is too large."),
     (414, "The path or the query is too long."),
     (415, "Bodies of this type are not understood."),

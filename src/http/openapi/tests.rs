@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::http::route::{EventAction, Route, SecretStep, WebhookAction};
+use crate::http::route::{DeliveryAction, EventAction, Route, SecretStep, WebhookAction};
 
 /// The places of [`place`].
-const PLACES: usize = 40;
+const PLACES: usize = 49;
 
 /// A number for everything that a path can mean: a further variant does not compile here, and its
 /// number, once [`PLACES`] is raised, has to be one of a path of the document.
@@ -24,6 +24,7 @@ fn place(route: &Route) -> usize {
             WebhookAction::Test => 5,
             WebhookAction::Pause => 6,
             WebhookAction::Resume => 7,
+            WebhookAction::Recover => 40,
         },
         Route::WebhookSecret(_, step) => match step {
             SecretStep::Rotate => 8,
@@ -34,6 +35,7 @@ fn place(route: &Route) -> usize {
         Route::Events => 12,
         Route::EventAction(_, action) => match action {
             EventAction::Erase => 13,
+            EventAction::Replay => 41,
         },
         Route::Targets => 14,
         Route::Target(_) => 15,
@@ -59,6 +61,17 @@ fn place(route: &Route) -> usize {
         Route::Stats => 37,
         Route::OpenApi => 38,
         Route::DeliveryStream => 39,
+        Route::DeliveriesAction(action) => match action {
+            DeliveryAction::Resend => 42,
+            DeliveryAction::Cancel => 43,
+        },
+        Route::DeliveryAction(_, action) => match action {
+            DeliveryAction::Resend => 44,
+            DeliveryAction::Cancel => 45,
+        },
+        Route::Jobs => 46,
+        Route::Job(_) => 47,
+        Route::JobCancel(_) => 48,
         // No such webhook: what its id should be is described at `Webhook`.
         Route::NoWebhook => 4,
     }
@@ -73,6 +86,8 @@ fn filled(template: &str) -> String {
         ("{key}", "01234567"),
         ("{target}", "tgt_aHR0cHM6Ly9hLmV4YW1wbGU"),
         ("{event}", "evt_000T3ZXDS0J001E35A9Y5VQXYA"),
+        ("{delivery}", "dlv_000T3ZXDS0J001E35A9Y5VQXYA"),
+        ("{job}", "job_000T3ZXDS0J001E35A9Y5VQXYA"),
         ("{id}", "7"),
     ]
     .iter()
