@@ -16,6 +16,7 @@ pub mod command;
 pub mod core;
 pub mod counters;
 pub mod feed;
+mod look;
 mod once;
 mod perform;
 mod recent;
@@ -44,9 +45,10 @@ use crate::net::Net;
 use crate::store::{ReadError, Stats, Store};
 
 use self::command::{Answer, Command, CommandError};
-use self::core::{Core, Effect, Message};
+use self::core::{Core, Effect, Message, Question};
 use self::counters::Counters;
 use self::feed::Feed;
+use self::look::Looks;
 use self::recent::Recent;
 use self::submit::{Accepted, Submission, SubmitError};
 
@@ -97,6 +99,7 @@ pub struct Handle {
     status: Arc<Status>,
     counters: Arc<Counters>,
     feed: Arc<Feed>,
+    looks: Arc<Looks>,
 }
 
 #[derive(Default)]
@@ -185,14 +188,14 @@ impl Handle {
     /// Figures about the dispatcher.
     pub async fn figures(&self) -> Option<Figures> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Figures { reply }).ok()?;
+        self.send(Message::Ask(Question::Figures(reply))).ok()?;
         answer.await.ok()
     }
 
     /// Figures about targets, one for each, in order.
     pub async fn targets(&self, origins: Vec<Origin>) -> Option<Vec<TargetFigures>> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Targets { origins, reply }).ok()?;
+        self.send(Message::Ask(Question::Targets(origins, reply))).ok()?;
         answer.await.ok()
     }
 
@@ -302,6 +305,7 @@ impl Engine {
             status: Arc::clone(&status),
             counters: core.counters(),
             feed: core.feed(),
+            looks: Arc::default(),
         };
         let attempts = tokio::task::JoinSet::new();
         let deliver = settings.deliver;

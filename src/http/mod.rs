@@ -15,6 +15,7 @@ pub mod io;
 mod jsonapi;
 mod keys;
 pub mod limits;
+mod look;
 mod manage;
 mod metrics;
 mod openapi;

@@ -9,7 +9,7 @@
 use http::Method;
 
 use crate::model::event::Source;
-use crate::model::ids::{EventId, WebhookId};
+use crate::model::ids::{DeliveryId, EventId, WebhookId};
 use crate::model::target::Origin;
 use crate::source;
 
@@ -34,10 +34,20 @@ pub enum Route {
     NoWebhook,
     /// `/events/`
     Events,
+    /// `/events/{id}/`
+    Event(Option<EventId>),
     /// `/events/{id}/{action}/`
     EventAction(Option<EventId>, EventAction),
     /// `/deliveries/stream/`
     DeliveryStream,
+    /// `/deliveries/`
+    Deliveries,
+    /// `/deliveries/{id}/`
+    Delivery(Option<DeliveryId>),
+    /// `/deliveries/{id}/explain/`: why it has not arrived, or how it ended.
+    Explain(Option<DeliveryId>),
+    /// `/deliveries/{id}/attempts/{number}/request/`: the request as it was sent.
+    SentRequest(Option<DeliveryId>, u32),
     /// `/targets/`
     Targets,
     /// `/targets/{id}/`
@@ -188,8 +198,14 @@ impl Route {
             | Route::Metrics
             | Route::DeliveryStream
             | Route::Stats
-            | Route::OpenApi => "GET, HEAD, OPTIONS",
+            | Route::OpenApi
+            | Route::Event(_)
+            | Route::Deliveries
+            | Route::Delivery(_)
+            | Route::Explain(_)
+            | Route::SentRequest(..) => "GET, HEAD, OPTIONS",
             Route::Webhooks
+            | Route::Events
             | Route::Projects
             | Route::Tokens
             | Route::Targets
@@ -203,7 +219,6 @@ impl Route {
             Route::WebhookAction(..)
             | Route::WebhookSecret(..)
             | Route::EventAction(..)
-            | Route::Events
             | Route::Listen
             | Route::Send
             | Route::Incoming(_) => "OPTIONS, POST",
@@ -261,8 +276,16 @@ fn of_project(segments: &[&str]) -> Option<Route> {
             Some(id.map_or(Route::NoWebhook, |id| Route::WebhookAction(id, action)))
         }
         ["events"] => Some(Route::Events),
-        ["events", id, "erase"] => Some(Route::EventAction(EventId::parse(id), EventAction::Erase)),
+        ["events", id] => Some(Route::Event(EventId::parse(id))),
+        ["deliveries"] => Some(Route::Deliveries),
         ["deliveries", "stream"] => Some(Route::DeliveryStream),
+        ["deliveries", id] => Some(Route::Delivery(DeliveryId::parse(id))),
+        ["deliveries", id, "explain"] => Some(Route::Explain(DeliveryId::parse(id))),
+        ["deliveries", id, "attempts", number, "request"] => {
+            let number = number.parse().ok().filter(|_| !number.starts_with(['+', '0']));
+            Some(Route::SentRequest(DeliveryId::parse(id), number.unwrap_or_default()))
+        }
+        ["events", id, "erase"] => Some(Route::EventAction(EventId::parse(id), EventAction::Erase)),
         ["targets"] => Some(Route::Targets),
         ["targets", id] => Some(Route::Target(Origin::parse_id(id))),
         ["send"] => Some(Route::Send),
@@ -308,6 +331,13 @@ mod tests {
             ("/webhooks/7/secret/steal/", None),
             ("/events/evt_x/erase/", Some(Route::EventAction(None, EventAction::Erase))),
             ("/targets/tgt_x/", Some(Route::Target(None))),
+            ("/events/evt_x/", Some(Route::Event(None))),
+            ("/deliveries", Some(Route::Deliveries)),
+            ("/deliveries/dlv_x/", Some(Route::Delivery(None))),
+            ("/deliveries/dlv_x/explain/", Some(Route::Explain(None))),
+            ("/deliveries/dlv_x/attempts/", None),
+            ("/deliveries/dlv_x/attempts/2/request/", Some(Route::SentRequest(None, 2))),
+            ("/deliveries/dlv_x/attempts/+2/request/", Some(Route::SentRequest(None, 0))),
             ("/projects//", None),
             ("/api/v1/projects/key/webhooks", Some(Route::JsonApiWebhooks("key".to_owned()))),
             ("/api/v1/projects/3/webhooks.json", Some(Route::JsonApiWebhooks("3".to_owned()))),

@@ -44,8 +44,13 @@ PATHS = {
                                       for step in ("rotate", "promote", "finish", "abort")],
     "/webhooks/{something else}/": None,
     "/events/": None,
+    "/events/{id}/": ["/events/{event}/"],
     "/events/{id}/{action}/": ["/events/{event}/erase/"],
     "/deliveries/stream/": ["/deliveries/stream/?webhook={id}"],
+    "/deliveries/": None,
+    "/deliveries/{id}/": ["/deliveries/{delivery}/"],
+    "/deliveries/{id}/explain/": ["/deliveries/{delivery}/explain/"],
+    "/deliveries/{id}/attempts/{number}/request/": ["/deliveries/{delivery}/attempts/1/request/"],
     "/targets/": None,
     "/targets/{id}/": ["/targets/{target}/"],
     "/send/": None,
@@ -60,7 +65,10 @@ PATHS = {
         "/projects/{project}/events/", "/projects/{project}/project/", "/projects/{project}/send/",
         "/projects/{project}/in/tusd/", "/projects/{project}/tokens/", "/projects/{project}/tokens/1/",
         "/projects/{project}/targets/", "/projects/{project}/targets/{target}/",
-        "/projects/{project}/events/{event}/erase/",
+        "/projects/{project}/events/{event}/erase/", "/projects/{project}/events/{event}/",
+        "/projects/{project}/deliveries/", "/projects/{project}/deliveries/{delivery}/",
+        "/projects/{project}/deliveries/{delivery}/explain/",
+        "/projects/{project}/deliveries/{delivery}/attempts/1/request/",
         "/projects/{project}/deliveries/stream/",
         "/projects/{project}/webhooks/{id}/secret/rotate/"],
     "/projects/{id or public key}/keys/": ["/projects/{project}/keys/"],
@@ -80,7 +88,7 @@ PATHS = {
 }
 # Where Alice alone has a webhook, and where nobody has.
 HER_TARGET, NO_TARGET = "http://127.0.0.1:9", "http://127.0.0.1:8"
-NO_EVENT = "evt_" + "0" * 26
+NO_EVENT, NO_DELIVERY = "evt_" + "0" * 26, "dlv_" + "0" * 26
 # Kinds of webhooks: how Alice makes them in our own view. JSON:API's are made by its own API too.
 KINDS = [{"event": "file.uploaded", "version": version} for version in ("0.5", "0.6", "0.7")]
 KINDS += [{"event": "file.stored", "is_active": False}, {"event": "order.paid"},
@@ -162,7 +170,7 @@ def key_id(key):
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-def attacks(rng, ids, event, body):
+def attacks(rng, ids, event, delivery, body):
     """Every path with every name of Alice's, each with every method and proof, in an order and a view
     of chance."""
     every = []
@@ -171,18 +179,19 @@ def attacks(rng, ids, event, body):
         names = ids if "{id}" in template else ("",)
         for project, name in itertools.product(projects, names):
             # A path that names nothing of Alice's is no attack.
-            if project in MALLORY and not name and "{event}" not in template \
-                    and "{target}" not in template:
+            named = ("{event}", "{target}", "{delivery}")
+            if project in MALLORY and not name and not any(one in template for one in named):
                 continue
             stand_in = project if project in MALLORY else NOBODY[project == ALICE[1]]
             fill = lambda of, one, rest: functools.reduce(  # noqa: E731
                 lambda text, pair: text.replace(*pair),
                 {"{project}": str(of), "{id}": one, **rest}.items(), template)
-            path = fill(project, name, {"{event}": event, "{target}": target_id(HER_TARGET),
+            path = fill(project, name, {"{event}": event, "{delivery}": delivery,
+                                        "{target}": target_id(HER_TARGET),
                                         "{key}": key_id(ALICE[2])})
             innocent = fill(stand_in, NO_WEBHOOK[name.startswith("wh-")],
-                            {"{event}": NO_EVENT, "{target}": target_id(NO_TARGET),
-                             "{key}": "00000000"})
+                            {"{event}": NO_EVENT, "{delivery}": NO_DELIVERY,
+                             "{target}": target_id(NO_TARGET), "{key}": "00000000"})
             every += [(method, path, innocent) for method in METHODS]
     rng.shuffle(every)
     for method, path, innocent in every:
@@ -218,7 +227,7 @@ def comparable(answer):
 def own_lists(report, port, canaries):
     """What Mallory may see of her own holds nothing of Alice's."""
     for path, accept in itertools.product(
-            ("/webhooks/", "/project/", "/targets/", "/api/v1/projects/%s/webhooks?items=100" % MALLORY[1]), ACCEPTS):
+            ("/webhooks/", "/project/", "/targets/", "/events/", "/deliveries/", "/api/v1/projects/%s/webhooks?items=100" % MALLORY[1]), ACCEPTS):
         answer = call(port, MALLORY, "GET", path, accept=accept)
         report.equal("own %s as %s" % (path, accept), answer.status, 200)
         leaked = [canary for canary in canaries if canary.encode() in answer.body]
@@ -312,12 +321,16 @@ def main(report, seed):
         event = call(port, ALICE, "POST", "/events/",
                      {"event": "nobody.listens", "data": {"mark": "alicepayloadcanary"}}).json()["id"]
         canaries += ["alicepayloadcanary", event, HER_TARGET, target_id(HER_TARGET)]
+        call(port, ALICE, "POST", "/events/",
+             {"event": "only.hers", "data": {"mark": "alicepayloadcanary"}})
+        delivery = call(port, ALICE, "GET", "/deliveries/?event=only.hers").json()["results"][0]["id"]
+        canaries += [delivery]
         before = listed()
         body = json.dumps({"webhook": {"target_url": receiver.url("/mallory/x"), "events": ["a"]},
                            "target_url": receiver.url("/mallory/x"), "event": "file.stored",
                            "is_active": True, "data": {}, "project": ALICE[1],
                            "listener": "127.0.0.1:9", "each_event": "file.stored"}).encode()
-        for attack, other in attacks(rng, ids, event, body):
+        for attack, other in attacks(rng, ids, event, delivery, body):
             judge(report, port, attack, other, canaries)
         own_lists(report, port, canaries)
         shared_target(report, port, receiver)
