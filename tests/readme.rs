@@ -184,8 +184,14 @@ fn requests_get_the_answers_that_the_readme_shows() {
     for block in &marked {
         let examples = examples(block);
         assert!(examples.len() > 2, "requests in {}", block.text);
-        for example in examples {
+        // Ids that the README shows, and those that stand for them in this run.
+        let mut known: Vec<(String, String)> = Vec::new();
+        for mut example in examples {
+            for (shown, real) in &known {
+                example.request.url = example.request.url.replace(shown.as_str(), real);
+            }
             let answer = dev.ask(&example.request);
+            known.extend(ids(&example.answer).into_iter().zip(ids(&answer)));
             let answer = in_readme_terms(&answer, &folder, &dev.addresses);
             // A long answer is shown by its beginning.
             match example.answer.strip_suffix('…') {
@@ -199,6 +205,14 @@ fn requests_get_the_answers_that_the_readme_shows() {
         }
     }
     dev.stop();
+}
+
+/// The ids of events and deliveries in a text, in order.
+fn ids(text: &str) -> Vec<String> {
+    let starts = text
+        .char_indices()
+        .filter(|(at, _)| text[*at..].starts_with("evt_") || text[*at..].starts_with("dlv_"));
+    starts.filter_map(|(at, _)| text.get(at..at + 30).map(str::to_owned)).collect()
 }
 
 /// What the README shows of `dev`, without the command.

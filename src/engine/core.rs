@@ -10,6 +10,7 @@
 //! was first. Between the hand-out of a batch that closes a lane and its commit, new events pass
 //! that lane by.
 
+mod ask;
 mod attempts;
 mod commands;
 mod hidden;
@@ -26,6 +27,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderValue;
 use tokio::sync::oneshot;
 
+pub use self::ask::Question;
 pub use self::jobs::STEP_ROWS_MAX;
 use super::StartError;
 use super::cache::{Cached, EventCache};
@@ -37,9 +39,7 @@ use super::submit::{Accepted, Plan, Planned, Submission, SubmitError};
 use crate::logic::address::AllowList;
 use crate::logic::batch::{AcceptedEvent, Batch, Op};
 use crate::logic::catalog::Catalog;
-use crate::logic::dispatcher::{
-    self, Dispatcher, Figures, Input, Output, Probe, Settled, TargetFigures, TargetLimits,
-};
+use crate::logic::dispatcher::{self, Dispatcher, Input, Output, Probe, Settled, TargetLimits};
 use crate::logic::log::LogLimits;
 use crate::logic::notices::{Notices, Subject};
 use crate::logic::steady::{self, Steady};
@@ -139,18 +139,8 @@ pub enum Message {
     Jobs(ProjectId, oneshot::Sender<Vec<Arc<model::job::Job>>>),
     /// A step of upkeep is done.
     UpkeepDone(Result<Upkeep, CommitError>),
-    /// Somebody wants figures.
-    Figures {
-        /// Who.
-        reply: oneshot::Sender<Figures>,
-    },
-    /// Somebody wants figures about targets.
-    Targets {
-        /// Which targets.
-        origins: Vec<Origin>,
-        /// Who.
-        reply: oneshot::Sender<Vec<TargetFigures>>,
-    },
+    /// Somebody wants to know something.
+    Ask(Question),
     /// No more attempts may start, and no more events come in.
     Drain,
 }
@@ -463,16 +453,7 @@ impl Core {
             Message::Looked(number, found) => self.looked(now, number, found),
             Message::Jobs(project, reply) => answer(reply, self.jobs.of(project)),
             Message::UpkeepDone(result) => self.upkeep_done(now, result),
-            Message::Figures { reply } => {
-                // Whoever asked may have gone.
-                let mut figures = self.dispatcher.figures();
-                figures.oldest_ready = self.dispatcher.oldest_ready(now);
-                let _ = reply.send(figures);
-            }
-            Message::Targets { origins, reply } => {
-                let figures = origins.iter().map(|origin| self.dispatcher.target_figures(origin));
-                let _ = reply.send(figures.collect());
-            }
+            Message::Ask(question) => self.ask(now, question),
             Message::Drain => {
                 self.draining = true;
                 self.hold();

@@ -19,6 +19,7 @@ pub mod feed;
 pub mod look;
 mod once;
 mod perform;
+mod reads;
 mod recent;
 mod render;
 pub mod sent;
@@ -47,9 +48,10 @@ use crate::net::Net;
 use crate::store::{ReadError, Stats, Store};
 
 use self::command::{Answer, Command, CommandError};
-use self::core::{Core, Effect, Message};
+use self::core::{Core, Effect, Message, Question};
 use self::counters::Counters;
 use self::feed::Feed;
+use self::reads::Looks;
 use self::recent::Recent;
 use self::submit::{Accepted, Submission, SubmitError};
 use self::trial::Trial;
@@ -101,6 +103,7 @@ pub struct Handle {
     status: Arc<Status>,
     counters: Arc<Counters>,
     feed: Arc<Feed>,
+    looks: Arc<Looks>,
 }
 
 #[derive(Default)]
@@ -189,14 +192,14 @@ impl Handle {
     /// Figures about the dispatcher.
     pub async fn figures(&self) -> Option<Figures> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Figures { reply }).ok()?;
+        self.send(Message::Ask(Question::Figures(reply))).ok()?;
         answer.await.ok()
     }
 
     /// Figures about targets, one for each, in order.
     pub async fn targets(&self, origins: Vec<Origin>) -> Option<Vec<TargetFigures>> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Targets { origins, reply }).ok()?;
+        self.send(Message::Ask(Question::Targets(origins, reply))).ok()?;
         answer.await.ok()
     }
 
@@ -330,6 +333,7 @@ impl Engine {
             status: Arc::clone(&status),
             counters: core.counters(),
             feed: core.feed(),
+            looks: Arc::default(),
         };
         let attempts = tokio::task::JoinSet::new();
         let deliver = settings.deliver;

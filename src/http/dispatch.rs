@@ -15,7 +15,7 @@ use super::respond::{self, JSON, RequestId};
 use super::route::{EventAction, Route};
 use super::server::Service;
 use super::{
-    deliveries, events, intake, jobs, jsonapi, keys, manage, metrics, openapi, operator, ops,
+    deliveries, events, intake, jobs, jsonapi, keys, look, manage, metrics, openapi, operator, ops,
     publish, rotation, send, stream, targets, tokens,
 };
 use crate::clock;
@@ -268,7 +268,7 @@ impl Api {
             (Route::Webhook(id), &(Method::PUT | Method::POST)) => {
                 manage::update(self, &call, id).await
             }
-            (Route::Webhook(id), _) => manage::show(self, &call, id),
+            (Route::Webhook(id), _) => manage::show(self, &call, id).await,
             (Route::WebhookAction(id, action), _) => manage::act(self, &call, id, action).await,
             (Route::WebhookSecret(id, step), _) => rotation::step(self, &call, id, step).await,
             (Route::EventAction(id, EventAction::Erase), _) => events::erase(self, &call, id).await,
@@ -290,7 +290,13 @@ impl Api {
             (Route::Targets, _) => targets::list_share(self, &call).await,
             (Route::Target(origin), _) => targets::show_share(self, &call, origin).await,
             (Route::DeliveryStream, _) => stream::open(self, &call),
-            (Route::Events, _) => publish::publish(self, &call).await,
+            (Route::Events, &Method::POST) => publish::publish(self, &call).await,
+            (Route::Events, _) => look::list_events(self, &call).await,
+            (Route::Event(id), _) => look::show_event(self, &call, id).await,
+            (Route::Deliveries, _) => look::list_deliveries(self, &call).await,
+            (Route::Delivery(id), _) => look::show_delivery(self, &call, id).await,
+            (Route::Explain(id), _) => look::explain(self, &call, id).await,
+            (Route::SentRequest(id, number), _) => look::sent(self, &call, id, number).await,
             (Route::Send, _) => send::send(self, &call).await,
             // The operator asks as a source does, but has to be proved first.
             (Route::In(_), &Method::HEAD) => Response::new(Body::empty()),

@@ -11,6 +11,7 @@ use super::api::{self, Api, Call, Unreadable, command_error};
 use super::body::Body;
 use super::fresh;
 use super::jobs;
+use super::look;
 use super::respond;
 use super::route::WebhookAction;
 use crate::clock;
@@ -18,6 +19,7 @@ use crate::dialect::body::Fields;
 use crate::dialect::object::Object;
 use crate::dialect::uploadcare::decode::{self, Invalid};
 use crate::dialect::uploadcare::encode;
+use crate::dialect::uploadcare::headers::View;
 use crate::engine::command::{Answer, Command, CommandError, Tested};
 use crate::logic::address::AllowList;
 use crate::model::attempt::Outcome;
@@ -39,10 +41,17 @@ pub(super) fn list(api: &Api, call: &Call) -> Response<Body> {
     respond::bytes(StatusCode::OK, call.view.content_type(), encode::list(webhooks, call.view))
 }
 
-pub(super) fn show(api: &Api, call: &Call, id: WebhookId) -> Response<Body> {
-    match find(api, call, id) {
-        Some(webhook) => shown(StatusCode::OK, call, &webhook),
-        None => not_found(call),
+pub(super) async fn show(api: &Api, call: &Call, id: WebhookId) -> Response<Body> {
+    let Some(webhook) = find(api, call, id) else { return not_found(call) };
+    if call.view != View::Own {
+        return shown(StatusCode::OK, call, &webhook);
+    }
+    match look::statistics(api, &webhook).await {
+        Ok(statistics) => {
+            let body = encode::webhook_with(&webhook, &statistics);
+            respond::bytes(StatusCode::OK, call.view.content_type(), body)
+        }
+        Err(unreadable) => unreadable,
     }
 }
 
@@ -124,7 +133,7 @@ pub(super) async fn act(
     };
     match api.handle.command(command).await {
         // Nothing had to change.
-        Ok(Answer::Done) => show(api, call, id),
+        Ok(Answer::Done) => shown(StatusCode::OK, call, &webhook),
         result => answered(StatusCode::OK, call, result),
     }
 }

@@ -25,7 +25,7 @@ use crate::source;
 /// Prometheus' text format.
 pub(super) const TEXT: &str = "text/plain; version=0.0.4";
 /// Where events come in.
-const SOURCES: [Source; 9] = [
+pub(super) const SOURCES: [Source; 9] = [
     Source::Native,
     Source::Test,
     Source::Send,

@@ -17,6 +17,7 @@ mod jobs;
 mod jsonapi;
 mod keys;
 pub mod limits;
+mod look;
 mod manage;
 mod metrics;
 mod openapi;

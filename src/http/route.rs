@@ -35,10 +35,20 @@ pub enum Route {
     NoWebhook,
     /// `/events/`
     Events,
+    /// `/events/{id}/`
+    Event(Option<EventId>),
     /// `/events/{id}/{action}/`
     EventAction(Option<EventId>, EventAction),
     /// `/deliveries/stream/`
     DeliveryStream,
+    /// `/deliveries/`
+    Deliveries,
+    /// `/deliveries/{id}/`
+    Delivery(Option<DeliveryId>),
+    /// `/deliveries/{id}/explain/`: why it has not arrived, or how it ended.
+    Explain(Option<DeliveryId>),
+    /// `/deliveries/{id}/attempts/{number}/request/`: the request as it was sent.
+    SentRequest(Option<DeliveryId>, u32),
     /// `/deliveries/{action}/`: to those that a filter selects.
     DeliveriesAction(DeliveryAction),
     /// `/deliveries/{id}/{action}/`
@@ -213,8 +223,14 @@ impl Route {
             | Route::Metrics
             | Route::DeliveryStream
             | Route::Stats
-            | Route::OpenApi => "GET, HEAD, OPTIONS",
+            | Route::OpenApi
+            | Route::Event(_)
+            | Route::Deliveries
+            | Route::Delivery(_)
+            | Route::Explain(_)
+            | Route::SentRequest(..) => "GET, HEAD, OPTIONS",
             Route::Webhooks
+            | Route::Events
             | Route::Projects
             | Route::Tokens
             | Route::Targets
@@ -231,7 +247,6 @@ impl Route {
             | Route::DeliveriesAction(_)
             | Route::DeliveryAction(..)
             | Route::JobCancel(_)
-            | Route::Events
             | Route::Listen
             | Route::Send
             | Route::Incoming(_) => "OPTIONS, POST",
@@ -298,14 +313,24 @@ fn of_project(segments: &[&str]) -> Option<Route> {
             Some(id.map_or(Route::NoWebhook, |id| Route::WebhookAction(id, action)))
         }
         ["events"] => Some(Route::Events),
-        ["events", id, "erase"] => Some(Route::EventAction(EventId::parse(id), EventAction::Erase)),
+        ["events", id] => Some(Route::Event(EventId::parse(id))),
+        ["deliveries"] => Some(Route::Deliveries),
         ["deliveries", "stream"] => Some(Route::DeliveryStream),
+        ["events", id, "erase"] => Some(Route::EventAction(EventId::parse(id), EventAction::Erase)),
         ["events", id, "replay"] => {
             Some(Route::EventAction(EventId::parse(id), EventAction::Replay))
         }
-        ["deliveries", action] => delivery_action(action).map(Route::DeliveriesAction),
+        ["deliveries", id] => Some(match delivery_action(id) {
+            Some(action) => Route::DeliveriesAction(action),
+            None => Route::Delivery(DeliveryId::parse(id)),
+        }),
+        ["deliveries", id, "explain"] => Some(Route::Explain(DeliveryId::parse(id))),
         ["deliveries", id, action] => delivery_action(action)
             .map(|action| Route::DeliveryAction(DeliveryId::parse(id), action)),
+        ["deliveries", id, "attempts", number, "request"] => {
+            let number = number.parse().ok().filter(|_| !number.starts_with(['+', '0']));
+            Some(Route::SentRequest(DeliveryId::parse(id), number.unwrap_or_default()))
+        }
         ["jobs"] => Some(Route::Jobs),
         ["jobs", id] => Some(Route::Job(JobId::parse(id))),
         ["jobs", id, "cancel"] => Some(Route::JobCancel(JobId::parse(id))),
@@ -356,13 +381,19 @@ mod tests {
             ("/events/evt_x/replay/", Some(Route::EventAction(None, EventAction::Replay))),
             ("/webhooks/7/recover/", Some(Route::WebhookAction(id, WebhookAction::Recover))),
             ("/deliveries/resend/", Some(Route::DeliveriesAction(DeliveryAction::Resend))),
-            ("/deliveries/dlv_x/", None),
             ("/deliveries/dlv_x/cancel", Some(Route::DeliveryAction(None, DeliveryAction::Cancel))),
             ("/jobs/", Some(Route::Jobs)),
             ("/jobs/job_x/", Some(Route::Job(None))),
             ("/jobs/job_x/cancel/", Some(Route::JobCancel(None))),
             ("/jobs/job_x/resend/", None),
             ("/targets/tgt_x/", Some(Route::Target(None))),
+            ("/events/evt_x/", Some(Route::Event(None))),
+            ("/deliveries", Some(Route::Deliveries)),
+            ("/deliveries/dlv_x/", Some(Route::Delivery(None))),
+            ("/deliveries/dlv_x/explain/", Some(Route::Explain(None))),
+            ("/deliveries/dlv_x/attempts/", None),
+            ("/deliveries/dlv_x/attempts/2/request/", Some(Route::SentRequest(None, 2))),
+            ("/deliveries/dlv_x/attempts/+2/request/", Some(Route::SentRequest(None, 0))),
             ("/projects//", None),
             ("/api/v1/projects/key/webhooks", Some(Route::JsonApiWebhooks("key".to_owned()))),
             ("/api/v1/projects/3/webhooks.json", Some(Route::JsonApiWebhooks("3".to_owned()))),

@@ -12,16 +12,19 @@ use super::api::{self, Api, Call, command_error};
 use super::auth::query_value;
 use super::body::Body;
 use super::limits::RetryAfterSeconds;
+use super::look::{self, Backlog};
 use super::operator::field_error;
 use super::respond::{self, JSON};
 use crate::dialect::body::{Field, Fields};
 use crate::dialect::object::{Object, array};
 use crate::engine::command::{Command, TargetPatch};
 use crate::logic::dispatcher::TargetFigures;
+use crate::logic::dispatcher::standing::{Breaking, TargetHealth};
 use crate::model::draft::Change;
 use crate::model::ids::ProjectId;
 use crate::model::operator::TargetSettings;
 use crate::model::target::Origin;
+use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
 
 /// What a project is told that wants to set one.
@@ -49,8 +52,16 @@ pub(super) async fn list(api: &Api, parts: &Parts) -> Response<Body> {
         page(catalog.targets(after.as_ref()))
     };
     let Some(figures) = api.handle.targets(origins.clone()).await else { return stopping() };
-    let rows = origins.iter().zip(&figures).map(|(origin, figures)| whole(api, origin, figures));
-    paged(&origins, more, rows)
+    let backlogs = match backlogs(api, &origins, |_| true).await {
+        Ok(backlogs) => backlogs,
+        Err(unreadable) => return unreadable,
+    };
+    let rows = origins.iter().zip(&figures).zip(&backlogs);
+    paged(
+        &origins,
+        more,
+        rows.map(|((origin, figures), backlog)| whole(api, origin, figures, backlog)),
+    )
 }
 
 pub(super) async fn show(api: &Api, origin: Origin) -> Response<Body> {
@@ -137,8 +148,16 @@ pub(super) async fn list_share(api: &Api, call: &Call) -> Response<Body> {
         page(own.into_iter().filter(|origin| after.as_ref().is_none_or(|after| *origin > after)))
     };
     let Some(figures) = api.handle.targets(origins.clone()).await else { return stopping() };
-    let rows = origins.iter().zip(&figures);
-    paged(&origins, more, rows.map(|(origin, figures)| share(api, project, origin, figures)))
+    let backlogs = match backlogs(api, &origins, |webhook| is_in_share(webhook, project)).await {
+        Ok(backlogs) => backlogs,
+        Err(unreadable) => return unreadable,
+    };
+    let rows = origins.iter().zip(&figures).zip(&backlogs);
+    paged(
+        &origins,
+        more,
+        rows.map(|((origin, figures), backlog)| share(api, project, origin, figures, backlog)),
+    )
 }
 
 pub(super) async fn show_share(api: &Api, call: &Call, origin: Option<Origin>) -> Response<Body> {
@@ -149,11 +168,16 @@ pub(super) async fn show_share(api: &Api, call: &Call, origin: Option<Origin>) -
     }) else {
         return not_found();
     };
-    match api.handle.targets(vec![origin.clone()]).await.as_deref() {
-        Some([figures, ..]) => {
-            respond::bytes(StatusCode::OK, JSON, share(api, project, &origin, figures))
+    let origins = vec![origin];
+    let backlogs = backlogs(api, &origins, |webhook| is_in_share(webhook, project)).await;
+    let figures = api.handle.targets(origins.clone()).await;
+    match (figures.as_deref(), backlogs.as_deref()) {
+        (Some([figures, ..]), Ok([backlog, ..])) => {
+            let body = share(api, project, &origins[0], figures, backlog);
+            respond::bytes(StatusCode::OK, JSON, body)
         }
-        _ => stopping(),
+        (None, _) | (_, Ok(_)) => stopping(),
+        (_, Err(_)) => backlogs.err().unwrap_or_else(stopping),
     }
 }
 
@@ -162,14 +186,37 @@ fn is_in_share(webhook: &Webhook, project: ProjectId) -> bool {
 }
 
 async fn shown(api: &Api, origin: Origin) -> Response<Body> {
-    match api.handle.targets(vec![origin.clone()]).await.as_deref() {
-        Some([figures, ..]) => respond::bytes(StatusCode::OK, JSON, whole(api, &origin, figures)),
-        _ => stopping(),
+    let origins = vec![origin];
+    let backlogs = backlogs(api, &origins, |_| true).await;
+    let figures = api.handle.targets(origins.clone()).await;
+    match (figures.as_deref(), backlogs.as_deref()) {
+        (Some([figures, ..]), Ok([backlog, ..])) => {
+            respond::bytes(StatusCode::OK, JSON, whole(api, &origins[0], figures, backlog))
+        }
+        (None, _) | (_, Ok(_)) => stopping(),
+        (_, Err(_)) => backlogs.err().unwrap_or_else(stopping),
     }
 }
 
+/// What waits for each of these targets, by the webhooks that are looked at.
+async fn backlogs(
+    api: &Api,
+    origins: &[Origin],
+    is_seen: impl Fn(&Webhook) -> bool,
+) -> Result<Vec<Backlog>, Response<Body>> {
+    let webhooks = {
+        let catalog = api.handle.catalog();
+        let seen = |origin| {
+            let webhooks = catalog.webhooks_at(origin).filter(|webhook| is_seen(webhook));
+            webhooks.map(|webhook| webhook.id).take(look::COUNTED_MAX).collect()
+        };
+        origins.iter().map(seen).collect()
+    };
+    look::backlogs(api, webhooks).await
+}
+
 /// A target as the operator sees it.
-fn whole(api: &Api, origin: &Origin, figures: &TargetFigures) -> Vec<u8> {
+fn whole(api: &Api, origin: &Origin, figures: &TargetFigures, backlog: &Backlog) -> Vec<u8> {
     let catalog = api.handle.catalog();
     let set = catalog.operator().target(origin);
     let webhooks = catalog.webhooks_at(origin).filter(|webhook| !webhook.hidden);
@@ -185,11 +232,19 @@ fn whole(api: &Api, origin: &Origin, figures: &TargetFigures) -> Vec<u8> {
         .number("burst", u64::from(figures.rate.burst.get()))
         .number("in_flight", u64::from(figures.in_flight_max))
         .raw("set", &stored)
+        .raw("health", &health(figures))
+        .raw("backlog", &backlog.end())
         .end()
 }
 
 /// A target as a project sees it: its own webhooks and attempts.
-fn share(api: &Api, project: ProjectId, origin: &Origin, figures: &TargetFigures) -> Vec<u8> {
+fn share(
+    api: &Api,
+    project: ProjectId,
+    origin: &Origin,
+    figures: &TargetFigures,
+    backlog: &Backlog,
+) -> Vec<u8> {
     let catalog = api.handle.catalog();
     let set = catalog.operator().target(origin);
     let own = |webhook: &Webhook| is_in_share(webhook, project);
@@ -203,6 +258,7 @@ fn share(api: &Api, project: ProjectId, origin: &Origin, figures: &TargetFigures
     head(origin, set, figures)
         .number("webhooks", webhooks.count() as u64)
         .number("under_way", under_way)
+        .raw("backlog", &backlog.end())
         .end()
 }
 
@@ -218,6 +274,25 @@ fn head(origin: &Origin, set: TargetSettings, figures: &TargetFigures) -> Object
         .text("target", &origin.to_string())
         .text("state", state)
         .text_or_null("paused_since", paused_since.as_deref())
+}
+
+/// How a target does, for the operator: it is of all projects' deliveries.
+fn health(figures: &TargetFigures) -> Vec<u8> {
+    let TargetHealth { breaker, failures, last_success, rate } = figures.health;
+    let (state, probe_at) = match breaker {
+        Breaking::Closed => ("closed", None),
+        Breaking::Probe => ("probe_due", None),
+        Breaking::Open(Some(at)) => ("open", Some(at)),
+        Breaking::Open(None) => ("probing", None),
+    };
+    let text = |at: Option<Wall>| at.map(Wall::rfc3339_micros);
+    Object::new()
+        .text("breaker", state)
+        .text_or_null("probe_at", text(probe_at).as_deref())
+        .number("failed_connections", u64::from(failures))
+        .text_or_null("last_success_at", text(last_success).as_deref())
+        .text_or_null("rate_limited_until", text(rate.map(|rate| rate.until)).as_deref())
+        .end()
 }
 
 /// The next targets of a list, and whether there are more.

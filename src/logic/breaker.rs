@@ -125,6 +125,18 @@ impl Breaker {
         }
     }
 
+    /// The same, without ending a slow start that is over.
+    #[must_use]
+    pub fn cap(&self, cap: u32) -> u32 {
+        self.ramp.map_or(cap, |ramp| ramp.min(cap))
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Whether it holds deliveries back.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -9,6 +9,7 @@ pub mod batch;
 pub mod breaker;
 pub mod catalog;
 pub mod dispatcher;
+pub mod explain;
 pub mod jobs;
 pub mod log;
 pub mod notices;

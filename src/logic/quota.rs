@@ -39,6 +39,8 @@ impl Rate {
 pub struct Quota {
     rate: Rate,
     clock: SetClock,
+    /// When it said to ask again, if it refused last.
+    refused_until: Option<Mono>,
     limiter: RateLimiter<NotKeyed, InMemoryState, SetClock, NoOpMiddleware<Nanos>>,
 }
 
@@ -49,7 +51,8 @@ impl Quota {
         let clock = SetClock::default();
         clock.set(now);
         let quota = governor::Quota::per_second(rate.per_second).allow_burst(rate.burst);
-        Quota { rate, limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock }
+        let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
+        Quota { rate, limiter, clock, refused_until: None }
     }
 
     /// Spends the burst: after a restart, what was sent before it is unknown.
@@ -62,11 +65,19 @@ impl Quota {
     /// Takes one permit, or says when to ask again.
     pub fn take(&mut self, now: Mono) -> Result<(), Mono> {
         self.clock.set(now);
-        self.limiter.check().map_err(|refused| {
+        let taken = self.limiter.check().map_err(|refused| {
             let wait = refused.wait_time_from(self.clock.now());
             let wait_ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
             now.plus(wait_ms.max(1))
-        })
+        });
+        self.refused_until = taken.err();
+        taken
+    }
+
+    /// When there is a permit again, if somebody was refused one and that instant lies ahead.
+    #[must_use]
+    pub fn refused_until(&self, now: Mono) -> Option<Mono> {
+        self.refused_until.filter(|at| *at > now)
     }
 
     /// The rate that it keeps.

@@ -116,6 +116,18 @@ impl Window {
         self.rows.len()
     }
 
+    /// How many of the rows that it holds are before a key.
+    #[must_use]
+    pub fn before(&self, key: QueueKey) -> usize {
+        self.rows.partition_point(|held| held.key < key)
+    }
+
+    /// Whether it holds all rows of the queue up to a key, but for those that were taken.
+    #[must_use]
+    pub fn is_complete_up_to(&self, key: QueueKey) -> bool {
+        self.complete || self.floor.is_some_and(|floor| key <= floor)
+    }
+
     /// Whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -110,6 +110,11 @@ pub trait Store: Send + Sync + 'static {
     /// A delivery's attempts, in order.
     fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError>;
 
+    /// A delivery's last attempt.
+    fn last_attempt(&self, seq: Seq) -> Result<Option<Attempt>, ReadError> {
+        Ok(self.attempts(seq)?.pop())
+    }
+
     /// Figures.
     fn stats(&self) -> Result<Stats, ReadError>;
 

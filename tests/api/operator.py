@@ -128,7 +128,7 @@ def share(report, desk, project, path, number):
     report.equal("its share", [(one["id"], one["webhooks"]) for one in mine], [(number, 1)])
     shown = project.call("GET", path, accept="own").json()
     report.equal("no limits of the target's", sorted(shown),
-                 ["id", "paused_since", "state", "target", "under_way", "webhooks"])
+                 ["backlog", "id", "paused_since", "state", "target", "under_way", "webhooks"])
     for of in (path, "/targets/"):
         report.equal("it may not set %s" % of, project.call("POST", of, {"burst": 5}).status, 403)
     stranger = desk.project("stranger")

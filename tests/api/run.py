@@ -6,14 +6,14 @@ an answer itself. Usage: run.py [SUITE...]. Environment: POSTRIDER_BINARY.
 
 import sys
 
-from api import (again, delivery, health, idempotency, isolation, lifecycle, notices, operator,
-                 publish, rotation, stream, targets)
+from api import (again, delivery, explain, health, idempotency, isolation, lifecycle, look,
+                 notices, operator, publish, rotation, stream, targets)
 from api.scene import PROJECTS, SECRET, Stage, keys
 from harness.report import Report
 
 SUITES = {module.__name__.split(".")[-1]: module
           for module in (publish, idempotency, delivery, lifecycle, rotation, isolation, targets,
-                        operator, again, stream, notices, health)}
+                        operator, again, stream, notices, look, explain, health)}
 
 
 def main(report, names):

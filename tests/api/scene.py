@@ -11,7 +11,7 @@ from harness.daemon import Daemon
 from harness.receiver import Receiver
 from harness.wire import ACCEPT, JSON
 
-PROJECTS = 64
+PROJECTS = 96
 SECONDS_MAX = 30
 SECRET = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DRAIN = {"drain_timeout": '"5s"'}

@@ -44,6 +44,7 @@ PATHS = {
                                       for step in ("rotate", "promote", "finish", "abort")],
     "/webhooks/{something else}/": None,
     "/events/": None,
+    "/events/{id}/": ["/events/{event}/"],
     "/events/{id}/{action}/": ["/events/{event}/erase/", "/events/{event}/replay/"],
     "/deliveries/{action}/": None,
     "/deliveries/{id}/{action}/": ["/deliveries/{delivery}/resend/",
@@ -52,6 +53,10 @@ PATHS = {
     "/jobs/{id}/": ["/jobs/{job}/"],
     "/jobs/{id}/cancel/": ["/jobs/{job}/cancel/"],
     "/deliveries/stream/": ["/deliveries/stream/?webhook={id}"],
+    "/deliveries/": None,
+    "/deliveries/{id}/": ["/deliveries/{delivery}/"],
+    "/deliveries/{id}/explain/": ["/deliveries/{delivery}/explain/"],
+    "/deliveries/{id}/attempts/{number}/request/": ["/deliveries/{delivery}/attempts/1/request/"],
     "/targets/": None,
     "/targets/{id}/": ["/targets/{target}/"],
     "/send/": None,
@@ -70,6 +75,10 @@ PATHS = {
         "/projects/{project}/deliveries/{delivery}/resend/", "/projects/{project}/jobs/",
         "/projects/{project}/deliveries/cancel/", "/projects/{project}/jobs/{job}/",
         "/projects/{project}/jobs/{job}/cancel/", "/projects/{project}/webhooks/{id}/recover/",
+        "/projects/{project}/events/{event}/", "/projects/{project}/deliveries/",
+        "/projects/{project}/deliveries/{delivery}/",
+        "/projects/{project}/deliveries/{delivery}/explain/",
+        "/projects/{project}/deliveries/{delivery}/attempts/1/request/",
         "/projects/{project}/deliveries/stream/",
         "/projects/{project}/webhooks/{id}/secret/rotate/"],
     "/projects/{id or public key}/keys/": ["/projects/{project}/keys/"],
@@ -227,7 +236,7 @@ def comparable(answer):
 def own_lists(report, port, canaries):
     """What Mallory may see of her own holds nothing of Alice's."""
     for path, accept in itertools.product(
-            ("/webhooks/", "/project/", "/targets/", "/api/v1/projects/%s/webhooks?items=100" % MALLORY[1]), ACCEPTS):
+            ("/webhooks/", "/project/", "/targets/", "/events/", "/deliveries/", "/api/v1/projects/%s/webhooks?items=100" % MALLORY[1]), ACCEPTS):
         answer = call(port, MALLORY, "GET", path, accept=accept)
         report.equal("own %s as %s" % (path, accept), answer.status, 200)
         leaked = [canary for canary in canaries if canary.encode() in answer.body]
@@ -321,7 +330,9 @@ def main(report, seed):
         call(port, ALICE, "POST", "/webhooks/%s/secret/rotate/" % ids[0])
         event = call(port, ALICE, "POST", "/events/",
                      {"event": "nobody.listens", "data": {"mark": "alicepayloadcanary"}}).json()["id"]
-        delivery = call(port, ALICE, "POST", "/webhooks/%s/test/" % ids[0]).json()["delivery"]
+        call(port, ALICE, "POST", "/events/",
+             {"event": "only.hers", "data": {"mark": "alicepayloadcanary"}})
+        delivery = call(port, ALICE, "GET", "/deliveries/?event=only.hers").json()["results"][0]["id"]
         job = call(port, ALICE, "POST", "/deliveries/resend/", {"event": "nobody.sends"})
         hers = {"{event}": event, "{delivery}": delivery, "{job}": job.json()["job"]["id"]}
         canaries += ["alicepayloadcanary", *hers.values(), HER_TARGET, target_id(HER_TARGET)]

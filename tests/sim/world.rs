@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 
 use http::HeaderValue;
 use postrider::engine::command::{Answer, Command, CommandError};
-use postrider::engine::core::{AttemptEnd, Core, Effect, Job, Message, Settings};
+use postrider::engine::core::{AttemptEnd, Core, Effect, Job, Message, Question, Settings};
 use postrider::engine::submit::{Accepted, Submission, SubmitError};
 use postrider::logic::address::AllowList;
 use postrider::logic::batch::Durability;
@@ -357,7 +357,7 @@ impl World {
     /// Figures about the queue.
     pub fn figures(&mut self) -> Figures {
         let (reply, mut answer) = oneshot::channel();
-        self.tell(Message::Figures { reply });
+        self.tell(Message::Ask(Question::Figures(reply)));
         answer.try_recv().expect("figures")
     }
 

@@ -75,7 +75,7 @@ fn type_of(event: &Event) -> String {
 
 /// What the event is about, as its publisher names it: the UUID of a file or a group, or Lancer's
 /// id of a file or a session.
-fn subject(event: &Event) -> Result<Option<String>, RenderError> {
+pub fn subject(event: &Event) -> Result<Option<String>, RenderError> {
     if event.dialect == Dialect::Custom {
         return Ok(None);
     }

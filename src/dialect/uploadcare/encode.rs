@@ -18,6 +18,16 @@ use crate::model::webhook::{Format, Webhook};
 /// One webhook. Every view has Uploadcare's nine keys; our own adds ours after them.
 #[must_use]
 pub fn webhook(webhook: &Webhook, view: View) -> Vec<u8> {
+    object(webhook, view).end()
+}
+
+/// One webhook in our own view, with figures about it that are JSON text already.
+#[must_use]
+pub fn webhook_with(webhook: &Webhook, statistics: &[u8]) -> Vec<u8> {
+    object(webhook, View::Own).raw("statistics", statistics).end()
+}
+
+fn object(webhook: &Webhook, view: View) -> Object {
     let version = match webhook.format {
         Format::Uploadcare(version) => version.as_str(),
         _ => own_fields::OTHER_VERSION,
@@ -33,8 +43,8 @@ pub fn webhook(webhook: &Webhook, view: View) -> Vec<u8> {
         .text("version", version)
         .text_or_null("signing_secret", webhook.secret.as_ref().map(Secret::expose));
     match view {
-        View::Vendor(_) | View::Legacy => object.end(),
-        View::Own => own_keys(object, webhook).end(),
+        View::Vendor(_) | View::Legacy => object,
+        View::Own => own_keys(object, webhook),
     }
 }
 

@@ -254,6 +254,17 @@ impl Lane {
         [self.fresh.head(), recent, self.retry.head()].into_iter().flatten()
     }
 
+    /// How many rows of its queue are before a row, as far as they are in memory, and whether these
+    /// are all.
+    pub(super) fn ahead(&self, row: &Pending) -> (usize, bool) {
+        let window = match (row.queue(), &self.recent) {
+            (Queue::Retry, _) => &self.retry,
+            (Queue::Fresh, Some(recent)) if !self.fresh.covers(row.key) => recent,
+            (Queue::Fresh, _) => &self.fresh,
+        };
+        (window.before(row.key), window.is_complete_up_to(row.key))
+    }
+
     pub(super) fn rows_held(&self) -> usize {
         self.fresh.len() + self.recent.as_ref().map_or(0, Window::len) + self.retry.len()
     }
@@ -368,7 +379,7 @@ struct Head {
 }
 
 /// When a row is to be attempted, by a clock that may have been put right since.
-fn planned(row: &Pending, now: Now) -> Wall {
+pub(super) fn planned(row: &Pending, now: Now) -> Wall {
     let ahead_ms_max = if row.attempts == 0 { AGAIN_MS } else { WINDOW_MS };
     if row.key.due > now.wall.plus(ahead_ms_max) { now.wall } else { row.key.due }
 }

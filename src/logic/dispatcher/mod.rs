@@ -25,6 +25,7 @@ mod health;
 mod lane;
 mod settlement;
 mod slow;
+pub mod standing;
 mod target;
 mod turns;
 
@@ -33,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::lane::{Lane, UnderWay, own_quota};
 use self::settlement::finish;
 use self::slow::Young;
+use self::standing::TargetHealth;
 use self::target::{Target, TargetId, learn};
 use super::batch::{Next, Op};
 use super::breaker::{Breaker, LANE_FAILURES_MAX};
@@ -280,6 +282,8 @@ pub struct TargetFigures {
     pub in_flight: u32,
     /// Whether its breaker is open: its connections failed, and only probes are made.
     pub is_open: bool,
+    /// How it does.
+    pub health: TargetHealth,
     /// Attempts under way of each of its lanes that has any.
     pub lanes_in_flight: Vec<(WebhookId, u32)>,
 }
@@ -416,15 +420,8 @@ impl Dispatcher {
 
     /// Figures about one target; nothing is under way to one that is not known.
     #[must_use]
-    pub fn target_figures(&self, origin: &Origin) -> TargetFigures {
-        let limits = self.own_limits.get(origin).copied().unwrap_or_default();
-        let mut figures = TargetFigures {
-            rate: limits.rate.unwrap_or(self.settings.target_rate),
-            in_flight_max: limits.in_flight_max.unwrap_or(self.settings.target_in_flight_max),
-            in_flight: 0,
-            is_open: false,
-            lanes_in_flight: Vec::new(),
-        };
+    pub fn target_figures(&self, now: Now, origin: &Origin) -> TargetFigures {
+        let mut figures = self.target_limits(origin);
         let target = self.target_ids.get(origin).and_then(|id| self.targets.get(id));
         let Some(target) = target else { return figures };
         let in_flight = |webhook: &WebhookId| {
@@ -433,6 +430,7 @@ impl Dispatcher {
         };
         figures.in_flight = target.in_flight;
         figures.is_open = target.breaker.is_open();
+        figures.health = self.health(now, target);
         figures.lanes_in_flight = target.lanes.iter().filter_map(in_flight).collect();
         figures
     }

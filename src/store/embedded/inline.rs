@@ -222,6 +222,10 @@ impl Store for Inline {
         self.shared.attempts(seq)
     }
 
+    fn last_attempt(&self, seq: Seq) -> Result<Option<Attempt>, ReadError> {
+        Ok(self.shared.last_attempts(seq, 1)?.pop())
+    }
+
     fn stats(&self) -> Result<Stats, ReadError> {
         let full = self.lock().writer.as_ref().is_some_and(Writer::is_full);
         self.shared.stats(0, self.written.bytes(), full)

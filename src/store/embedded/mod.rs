@@ -408,6 +408,10 @@ impl Store for Embedded {
         self.shared.attempts(seq)
     }
 
+    fn last_attempt(&self, seq: Seq) -> Result<Option<Attempt>, ReadError> {
+        Ok(self.shared.last_attempts(seq, 1)?.pop())
+    }
+
     fn stats(&self) -> Result<Stats, ReadError> {
         let file = self.path.as_deref().and_then(|path| path.metadata().ok());
         let index_bytes = file.map_or(0, |meta| meta.len());

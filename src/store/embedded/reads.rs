@@ -224,13 +224,18 @@ impl Shared {
 
     /// A delivery's attempts, in order, from where the last one is kept.
     pub fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
+        self.last_attempts(seq, ATTEMPTS_MAX)
+    }
+
+    /// A delivery's last attempts, in order.
+    pub fn last_attempts(&self, seq: Seq, count_max: usize) -> Result<Vec<Attempt>, ReadError> {
         let mut place = match self.end(seq)? {
             Some(end) => end.attempt,
             None => self.pending(seq)?.and_then(|row| row.attempt),
         };
         let mut attempts = Vec::new();
         while let Some(at) = place
-            && attempts.len() < ATTEMPTS_MAX
+            && attempts.len() < count_max
         {
             // A link that is gone or damaged ends the chain: the later ones still tell the story.
             let body = self.place(&at).map_err(broken_file)?;
