@@ -73,6 +73,8 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Stop> {
         Verb::Send(send) => verbs::send::run(send, &load(arguments)?, json),
         Verb::Project(project) => verbs::project::run(&project.verb, &load(arguments)?, json),
         Verb::Event(event) => verbs::event::run(&event.verb, &load(arguments)?, json),
+        Verb::Delivery(delivery) => verbs::delivery::run(&delivery.verb, &load(arguments)?, json),
+        Verb::Job(job) => verbs::job::run(&job.verb, &load(arguments)?, json),
         Verb::Target(target) => verbs::target::run(&target.verb, &load(arguments)?, json),
         Verb::Token(token) => verbs::token::run(&token.verb, &load(arguments)?, json),
         Verb::Webhook(webhook) => verbs::webhook::run(&webhook.verb, &load(arguments)?, json),

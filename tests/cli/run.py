@@ -6,12 +6,12 @@ Usage: run.py [SUITE...]. Environment: POSTRIDER_BINARY.
 
 import sys
 
-from cli import (bench, configuration, dev, exits, first_start, listen, manage, secrecy,
-                 verbs)
+from cli import (bench, configuration, dev, exits, first_start, listen, look, manage,
+                 secrecy, verbs)
 from harness.report import Report
 
 SUITES = {module.__name__.split(".")[-1]: module
-          for module in (exits, first_start, verbs, manage, configuration, dev, listen, secrecy,
+          for module in (exits, first_start, verbs, manage, look, configuration, dev, listen, secrecy,
                          bench)}
 
 

@@ -1,4 +1,4 @@
-//! The command line's part about targets, keys, tokens, events and secrets.
+//! The command line's part about targets, keys, tokens and secrets.
 //!
 //! Owns the grammar and the help texts of these verbs. Must never act.
 
@@ -182,29 +182,4 @@ pub struct TargetSet {
     /// Let the configuration's limits hold again
     #[arg(long, conflicts_with_all = ["rate", "burst", "in_flight"])]
     pub reset: bool,
-}
-
-/// `event`.
-#[derive(Debug, PartialEq, Args)]
-pub struct Event {
-    /// The data directory.
-    #[command(flatten)]
-    pub place: DataDirectory,
-    /// What to do with it.
-    #[command(subcommand)]
-    pub verb: EventVerb,
-}
-
-/// `event …`.
-#[derive(Debug, PartialEq, Subcommand)]
-pub enum EventVerb {
-    /// Erase an event's payload; that it happened stays, what waits of it is cancelled
-    Erase {
-        /// Its id, evt_…
-        #[arg(value_name = "EVENT")]
-        id: String,
-        /// Project, by id or public key [default: the only one]
-        #[arg(long, value_name = "PROJECT")]
-        project: Option<String>,
-    },
 }

@@ -1,20 +1,33 @@
-//! `event`: what can be done to events that were accepted.
+//! `event`: what was accepted, and what can be done about it.
 //!
-//! Owns the way from the command line to `/events/{id}/…`. Must never print a payload.
+//! Owns what is shown of events. Must never print a payload but where one event is asked for.
 
 use http::Method;
 
-use super::project::show;
+use super::delivery;
+use super::list::{self, Query};
+use super::project::{fields, line, rows, show};
+use super::tail;
 use crate::app::args::EventVerb;
 use crate::app::config::Loaded;
 use crate::app::control::{Control, Without, project};
 use crate::app::exit::Exit;
+use crate::app::terminal::{is_terminal, say};
 use crate::app::{Stop, runtime};
+use crate::dialect::object::Object;
 use crate::model::ids::EventId;
+use crate::model::json::Json;
+
+/// What a list shows of each.
+const COLUMNS: [&str; 5] = ["id", "event", "source", "accepted_at", "deliveries"];
 
 pub(crate) fn run(verb: &EventVerb, loaded: &Loaded, json: bool) -> Result<Exit, Stop> {
     runtime()?.block_on(async {
-        let control = Control::find(&loaded.config, Without::OpenExisting).await?;
+        let without = match verb {
+            EventVerb::Tail(_) => Without::Refuse,
+            _ => Without::OpenExisting,
+        };
+        let control = Control::find(&loaded.config, without).await?;
         let result = carry_out(verb, &control, json).await;
         control.close().await;
         result.map(|()| Exit::Ok)
@@ -22,11 +35,58 @@ pub(crate) fn run(verb: &EventVerb, loaded: &Loaded, json: bool) -> Result<Exit,
 }
 
 async fn carry_out(verb: &EventVerb, control: &Control, json: bool) -> Result<(), Stop> {
-    let EventVerb::Erase { id, project: named } = verb;
+    match verb {
+        EventVerb::List { event, times } => {
+            let name = project(control, times.project.as_deref()).await?;
+            let query = Query::default().text("event", event.as_deref()).times(times)?;
+            let path = format!("/projects/{name}/events/");
+            list::print(control, &path, query, times.limit, json, &COLUMNS).await
+        }
+        EventVerb::Show { id, project } => {
+            print(&one(control, Method::GET, id, project.as_deref(), "", None).await?, json);
+            Ok(())
+        }
+        EventVerb::Tail(asked) => tail::follow(asked, control, json).await,
+        EventVerb::Replay { id, webhook, project } => {
+            let body = webhook.map(|id| Object::new().number("webhook", id.into()).end());
+            let answer =
+                one(control, Method::POST, id, project.as_deref(), "replay/", body).await?;
+            show(&answer, json || !is_terminal(), "");
+            Ok(())
+        }
+        EventVerb::Erase { id, project } => {
+            let answer = one(control, Method::POST, id, project.as_deref(), "erase/", None).await?;
+            show(&answer, json, "");
+            Ok(())
+        }
+    }
+}
+
+async fn one(
+    control: &Control,
+    method: Method,
+    id: &str,
+    named: Option<&str>,
+    rest: &str,
+    body: Option<Vec<u8>>,
+) -> Result<Json, Stop> {
     let id = EventId::parse(id)
         .ok_or_else(|| Stop::new(Exit::Usage, format!("{id:?} is no event's id: evt_…")))?;
-    let name = project(control, named.as_deref()).await?;
-    let path = format!("/projects/{name}/events/{id}/erase/");
-    show(&control.call(Method::POST, &path, None).await?.json()?, json, "");
-    Ok(())
+    let name = project(control, named).await?;
+    let path = format!("/projects/{name}/events/{id}/{rest}");
+    control.call(method, &path, body).await?.json()
+}
+
+fn print(event: &Json, json: bool) {
+    if json || !is_terminal() {
+        return line(event);
+    }
+    let Json::Object(all) = event else { return };
+    let deliveries = event.get("deliveries").filter(|list| matches!(list, Json::Array(_)));
+    let is_shown = |(key, _): &&(String, Json)| deliveries.is_none() || key != "deliveries";
+    fields(&Json::Object(all.iter().filter(is_shown).cloned().collect()));
+    if let Some(deliveries) = deliveries {
+        say("");
+        rows(deliveries, json, &delivery::COLUMNS);
+    }
 }

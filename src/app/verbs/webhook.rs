@@ -5,8 +5,10 @@
 
 use http::Method;
 
+use super::job;
+use super::list::instant;
 use super::project::{fields, line};
-use crate::app::args::{OneWebhook, Rotate, SecretArguments, WebhookAdd, WebhookVerb};
+use crate::app::args::{OneWebhook, Recover, Rotate, SecretArguments, WebhookAdd, WebhookVerb};
 use crate::app::config::Loaded;
 use crate::app::control::{Control, Without, number, project};
 use crate::app::exit::Exit;
@@ -51,6 +53,7 @@ async fn carry_out(verb: &WebhookVerb, control: &Control, json: bool) -> Result<
         WebhookVerb::Pause { one } => show(&[act(control, one, "pause/").await?], json),
         WebhookVerb::Resume { one } => show(&[act(control, one, "resume/").await?], json),
         WebhookVerb::Rotate(asked) => rotate(asked, control, json).await?,
+        WebhookVerb::Recover(asked) => return recover(asked, control, json).await,
     }
     Ok(Exit::Ok)
 }
@@ -73,6 +76,21 @@ async fn test(one: &OneWebhook, control: &Control, json: bool) -> Result<Exit, S
     }
     let delivered = tested.get("delivered") == Some(&Json::Bool(true));
     Ok(if delivered { Exit::Ok } else { Exit::Failure })
+}
+
+async fn recover(asked: &Recover, control: &Control, json: bool) -> Result<Exit, Stop> {
+    let name = project(control, asked.one.project.as_deref()).await?;
+    let mut body =
+        Object::new().text("since", &instant(&asked.since)?).text("only", asked.only.as_str());
+    if let Some(until) = &asked.until {
+        body = body.text("until", &instant(until)?);
+    }
+    if asked.dry_run {
+        body = body.flag("dry_run", true);
+    }
+    let path = format!("/projects/{name}/webhooks/{}/recover/", asked.one.id);
+    let answer = control.call(Method::POST, &path, Some(body.end())).await?.json()?;
+    job::begun(control, &name, &answer, asked.no_wait || asked.dry_run, json).await
 }
 
 async fn rotate(asked: &Rotate, control: &Control, json: bool) -> Result<(), Stop> {
