@@ -545,10 +545,17 @@ impl Core {
     /// Tells whoever follows the deliveries.
     fn tell_step(&self, now: Now, step: &Step) {
         let waiting = step.rows.iter().map(|row| Change::pending(row, None, now.wall));
-        let ended = step.ending.into_iter().flat_map(|ending| {
-            let finished = step.cancels.iter().map(move |row| row.finished(ending, now.wall));
-            finished.map(|finished| Change::finished(&finished, None))
+        let ended = step
+            .ending
+            .into_iter()
+            .flat_map(|ending| step.cancels.iter().map(move |row| row.finished(ending, now.wall)));
+        let ended = ended.inspect(|finished| {
+            // What is under way is counted when it has ended.
+            if !self.dispatcher.is_under_way(finished.webhook, finished.seq) {
+                self.counters.finished(finished);
+            }
         });
+        let ended = ended.map(|finished| Change::finished(&finished, None));
         let told: Vec<Change> = waiting.chain(ended).collect();
         if !told.is_empty() {
             self.feed.push(told);
