@@ -28,6 +28,11 @@ const BUCKETS: [(&str, u64); 7] = [
     ("72h", 72 * HOUR_MS),
 ];
 
+/// The names of the buckets, the last for what is older than all others.
+pub(in super::super) fn bucket_names() -> impl Iterator<Item = &'static str> {
+    BUCKETS.iter().map(|(name, _)| *name).chain(["older"])
+}
+
 /// What waits for one target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Backlog {
@@ -40,8 +45,7 @@ pub(in super::super) struct Backlog {
 impl Backlog {
     /// As an object.
     pub(in super::super) fn end(&self) -> Vec<u8> {
-        let named = BUCKETS.iter().map(|(name, _)| *name).chain(["older"]);
-        let object = named
+        let object = bucket_names()
             .zip(self.counts)
             .fold(Object::new(), |object, (name, count)| object.number(name, count));
         object.number("counted", self.counts.iter().sum()).flag("is_more", self.is_more).end()

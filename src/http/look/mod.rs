@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
-pub(super) use backlog::{Backlog, COUNTED_MAX, backlogs};
+pub(super) use backlog::{Backlog, COUNTED_MAX, backlogs, bucket_names};
 pub(super) use deliveries::list as list_deliveries;
 pub(super) use events::{list as list_events, show as show_event};
 pub(super) use explain::explain;
 pub(super) use one::{sent, show as show_delivery};
+pub(super) use page::PER_PAGE_MAX;
 pub(super) use statistics::statistics;
 
 use super::body::Body;

@@ -16,7 +16,7 @@ use crate::store::query::Order;
 /// Rows of a page, unless asked for.
 pub(super) const PER_PAGE_DEFAULT: u32 = 100;
 /// Most rows of a page.
-pub(super) const PER_PAGE_MAX: u32 = 1_000;
+pub(in super::super) const PER_PAGE_MAX: u32 = 1_000;
 /// Rows that are looked at for one page.
 pub(super) const ROWS_SCANNED_MAX: usize = 10_000;
 /// Bytes of events that are read for one page, about: an event is read whole.

@@ -22,7 +22,9 @@ const NDJSON: &str = "application/x-ndjson";
 /// The paths of a part.
 pub(super) fn paths(part: Part) -> Vec<Path> {
     let mut paths = vec![
-        part.path("/events/", "events", []).on("post", publish(part)),
+        part.path("/events/", "events", [])
+            .on("get", super::look::list_events(part))
+            .on("post", publish(part)),
         part.path("/events/{event}/erase/", "events", [event_id()]).on("post", erase(part)),
         part.path("/send/", "events", []).on("post", send(part)),
     ];

@@ -274,7 +274,7 @@ pub(super) fn schemas() -> Schemas {
     let seconds = or_null(schemas::number(0, rotation::STEP_S_MAX));
     vec![
         ("Webhook", object(webhook_fields())),
-        ("OwnWebhook", object(own_webhook_fields())),
+        ("OwnWebhook", object_with(own_webhook_fields(), &["statistics"])),
         ("Rotation", rotation_schema()),
         ("WebhookCreate", request(webhook_request(), &["target_url"], false)),
         ("WebhookUpdate", request(webhook_request(), &[], false)),
@@ -365,6 +365,7 @@ fn own_webhook_fields() -> Value {
     fields["include_secret"] = schemas::flag();
     fields["file_delete"] = schemas::one_of(FILE_DELETES.map(own_fields::file_delete_name));
     fields["rotation"] = or_null(reference("Rotation"));
+    fields["statistics"] = reference("Statistics");
     fields
 }
 
@@ -465,6 +466,7 @@ pub(super) fn share_fields() -> Value {
         "paused_since": or_null(schemas::instant()),
         "webhooks": schemas::count(),
         "under_way": schemas::count(),
+        "backlog": reference("Backlog"),
     })
 }
 

@@ -9,6 +9,7 @@ mod deliveries;
 mod intake;
 mod jobs;
 mod jsonapi;
+mod look;
 mod manage;
 mod operation;
 mod operator;
@@ -108,6 +109,7 @@ fn paths() -> Vec<Path> {
         paths.extend(intake::paths(part));
         paths.extend(deliveries::paths(part));
         paths.extend(jobs::paths(part));
+        paths.extend(look::paths(part));
     }
     paths.extend(jsonapi::paths());
     paths.extend(operator::paths());
@@ -119,6 +121,7 @@ fn paths() -> Vec<Path> {
 fn schemas(paths: &Map<String, Value>) -> BTreeMap<String, Value> {
     let families = [
         schemas::schemas(),
+        look::schemas(),
         manage::schemas(),
         intake::schemas(),
         jobs::schemas(),

@@ -315,6 +315,7 @@ fn target_schemas() -> Schemas {
         set[name] = or_null(schemas::number(1, u64::from(LIMIT_MAX)));
     }
     target["set"] = object(stored);
+    target["health"] = schemas::reference("Health");
     let mut named = set.clone();
     named["target"] = json!({"type": "string", "format": "uri"});
     vec![

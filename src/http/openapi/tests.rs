@@ -9,7 +9,7 @@ use super::*;
 use crate::http::route::{DeliveryAction, EventAction, Route, SecretStep, WebhookAction};
 
 /// The places of [`place`].
-const PLACES: usize = 49;
+const PLACES: usize = 54;
 
 /// A number for everything that a path can mean: a further variant does not compile here, and its
 /// number, once [`PLACES`] is raised, has to be one of a path of the document.
@@ -72,6 +72,11 @@ fn place(route: &Route) -> usize {
         Route::Jobs => 46,
         Route::Job(_) => 47,
         Route::JobCancel(_) => 48,
+        Route::Event(_) => 49,
+        Route::Deliveries => 50,
+        Route::Delivery(_) => 51,
+        Route::Explain(_) => 52,
+        Route::SentRequest(..) => 53,
         // No such webhook: what its id should be is described at `Webhook`.
         Route::NoWebhook => 4,
     }
@@ -88,6 +93,7 @@ fn filled(template: &str) -> String {
         ("{event}", "evt_000T3ZXDS0J001E35A9Y5VQXYA"),
         ("{delivery}", "dlv_000T3ZXDS0J001E35A9Y5VQXYA"),
         ("{job}", "job_000T3ZXDS0J001E35A9Y5VQXYA"),
+        ("{number}", "1"),
         ("{id}", "7"),
     ]
     .iter()
