@@ -109,7 +109,7 @@ def tail(report):
     with Shop("look-tail") as shop:
         words = [binary(), "event", "tail", "--count", "4", "--status", "delivered"]
         child = subprocess.Popen(words + shop.place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                 text=True)
+                                 text=True, env=shop.daemon.environment())
         guard = threading.Timer(SECONDS_MAX * 2, child.kill)
         guard.start()
         wanted = []
@@ -117,7 +117,7 @@ def tail(report):
         # It follows from when it is there: until it shows something, events are published.
         reader = threading.Thread(target=lambda: lines.extend(child.stdout))
         reader.start()
-        while not lines:
+        while not lines and reader.is_alive():
             wanted.append(send(shop))
             shop.receiver.wait(lambda all_: len(all_) >= len(wanted), SECONDS_MAX)
         shop.daemon.kill()
