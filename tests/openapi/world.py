@@ -57,8 +57,17 @@ class World:
             own["id"] = self._tested(rng)
         elif "/webhooks/{id}/" in path:
             own["id"] = self._webhook(path, takes, rng)
+        elif path.endswith("/replay/"):
+            # Those of the others may be erased by now.
+            own["event"] = self.make_event()
         elif "{event}" in path:
             own["event"] = self._kept("event", rng, self.make_event)
+        elif "{delivery}" in path:
+            own["delivery"] = self._delivery(path, rng)
+            if "{number}" in path:
+                own["number"] = 1
+        elif "{job}" in path:
+            own["job"] = self._kept("job", rng, self.make_job)
         elif "{target}" in path:
             own["target"] = self._kept("target", rng, self.make_target)
         elif "{token}" in path:
@@ -101,6 +110,14 @@ class World:
     def _tested(self, rng):
         return self._kept("test", rng, lambda: self.make_webhook(self.receiver))
 
+    def _delivery(self, path, rng):
+        """One that was delivered; one that waits, where it is to be cancelled."""
+        if path.endswith("/cancel/"):
+            return self.make_waiting()
+        if path.endswith("/resend/"):
+            return self.make_delivered()
+        return self._kept("delivery", rng, self.make_delivered)
+
     def _token(self, path, own):
         """A token more; where there are too many, those that the test does not need go first."""
         made = self._call("POST", path)
@@ -140,6 +157,24 @@ class World:
         """An event that was accepted."""
         self._made += 1
         return self._post("/events/", {"event": "world.made", "data": {"n": self._made}})["id"]
+
+    def make_delivered(self):
+        """A delivery that arrived."""
+        number = self.make_webhook(self.receiver)
+        return self._post("/webhooks/%s/test/" % number)["delivery"]
+
+    def make_waiting(self):
+        """A delivery of a webhook that is paused."""
+        self._made += 1
+        name = "world.waits%d" % self._made
+        fields = {"target_url": "%s/waits" % NOBODY_LISTENS, "event": name}
+        self._post("/webhooks/%s/pause/" % self._post("/webhooks/", fields)["id"])
+        event = self._post("/events/", {"event": name, "data": {}})["id"]
+        return self._call("GET", "/deliveries/?event=" + event).json()["results"][0]["id"]
+
+    def make_job(self):
+        """A job, which has nothing to do."""
+        return self._post("/deliveries/resend/", {"event": "nobody.sends"})["job"]["id"]
 
     def make_target(self):
         """The id of a target that a webhook of the project has."""
