@@ -111,11 +111,9 @@ class World:
         return self._kept("test", rng, lambda: self.make_webhook(self.receiver))
 
     def _delivery(self, path, rng):
-        """One that was delivered; one that waits, where it is to be cancelled."""
+        """One that arrived, a moment ago or longer; one that waits, where it is to be cancelled."""
         if path.endswith("/cancel/"):
             return self.make_waiting()
-        if path.endswith("/resend/"):
-            return self.make_delivered()
         return self._kept("delivery", rng, self.make_delivered)
 
     def _token(self, path, own):

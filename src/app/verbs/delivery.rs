@@ -33,8 +33,8 @@ pub(super) const COLUMNS: [&str; 9] = [
 /// What is shown of each attempt.
 const ATTEMPT_COLUMNS: [&str; 7] =
     ["number", "started_at", "address", "code", "failure", "total_ms", "next_attempt_at"];
-/// What is shown of a delivery in a table or list of its own.
-const LISTS: [&str; 2] = ["attempt_log", "attempts_log"];
+/// Where a delivery that is shown has its attempts.
+const ATTEMPTS: &str = "attempts_log";
 
 pub(crate) fn run(verb: &DeliveryVerb, loaded: &Loaded, json: bool) -> Result<Exit, Stop> {
     runtime()?.block_on(async {
@@ -135,22 +135,35 @@ fn print(delivery: &Json, json: bool) {
         return line(delivery);
     }
     let Json::Object(all) = delivery else { return };
-    let is_plain = |(key, _): &&(String, Json)| !LISTS.contains(&key.as_str());
+    let is_plain = |(key, _): &&(String, Json)| key != ATTEMPTS;
     fields(&Json::Object(all.iter().filter(is_plain).cloned().collect()));
-    if let Some(attempts) = LISTS.iter().find_map(|key| delivery.get(key)) {
+    if let Some(Json::Array(attempts)) = delivery.get(ATTEMPTS) {
         say("");
-        rows(attempts, json, &ATTEMPT_COLUMNS);
+        rows(&Json::Array(attempts.iter().map(with_total).collect()), json, &ATTEMPT_COLUMNS);
     }
+}
+
+/// An attempt with the time of all its phases beside its other fields.
+fn with_total(attempt: &Json) -> Json {
+    let Json::Object(all) = attempt else { return attempt.clone() };
+    let total = attempt.get("phases").and_then(|phases| phases.get("total_ms")).cloned();
+    let mut all = all.clone();
+    all.extend(total.map(|total| ("total_ms".to_owned(), total)));
+    Json::Object(all)
 }
 
 fn explain(found: &Json, json: bool) {
     if json || !is_terminal() {
         return line(found);
     }
-    for key in ["explanation", "next", "action"] {
+    let at = match number(found, "next_at") {
+        at if at.is_empty() => at,
+        at => format!(" ({at})"),
+    };
+    for (key, more) in [("explanation", ""), ("next", at.as_str()), ("action", "")] {
         let text = number(found, key);
         if !text.is_empty() {
-            say(&text);
+            say(&format!("{text}{more}"));
         }
     }
     if let Some(all) = found.get("fields") {

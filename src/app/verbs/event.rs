@@ -10,7 +10,7 @@ use super::project::{fields, line, rows, show};
 use super::tail;
 use crate::app::args::EventVerb;
 use crate::app::config::Loaded;
-use crate::app::control::{Control, Without, project};
+use crate::app::control::{Control, Without, number, project};
 use crate::app::exit::Exit;
 use crate::app::terminal::{is_terminal, say};
 use crate::app::{Stop, runtime};
@@ -18,6 +18,8 @@ use crate::dialect::object::Object;
 use crate::model::ids::EventId;
 use crate::model::json::Json;
 
+/// Where an event that is shown has its deliveries.
+const DELIVERIES: &str = "delivery_list";
 /// What a list shows of each.
 const COLUMNS: [&str; 5] = ["id", "event", "source", "accepted_at", "deliveries"];
 
@@ -40,7 +42,11 @@ async fn carry_out(verb: &EventVerb, control: &Control, json: bool) -> Result<()
             let name = project(control, times.project.as_deref()).await?;
             let query = Query::default().text("event", event.as_deref()).times(times)?;
             let path = format!("/projects/{name}/events/");
-            list::print(control, &path, query, times.limit, json, &COLUMNS).await
+            let all = list::read(control, &path, query, times.limit).await?;
+            let is_plain = json || !is_terminal();
+            let all = if is_plain { all } else { all.iter().map(with_counts).collect() };
+            rows(&Json::Array(all), json, &COLUMNS);
+            Ok(())
         }
         EventVerb::Show { id, project } => {
             print(&one(control, Method::GET, id, project.as_deref(), "", None).await?, json);
@@ -81,12 +87,31 @@ fn print(event: &Json, json: bool) {
     if json || !is_terminal() {
         return line(event);
     }
-    let Json::Object(all) = event else { return };
-    let deliveries = event.get("deliveries").filter(|list| matches!(list, Json::Array(_)));
-    let is_shown = |(key, _): &&(String, Json)| deliveries.is_none() || key != "deliveries";
-    fields(&Json::Object(all.iter().filter(is_shown).cloned().collect()));
-    if let Some(deliveries) = deliveries {
+    let Json::Object(all) = with_counts(event) else { return };
+    let is_shown = |(key, _): &(String, Json)| key != DELIVERIES;
+    fields(&Json::Object(all.into_iter().filter(is_shown).collect()));
+    if let Some(deliveries) = event.get(DELIVERIES) {
         say("");
         rows(deliveries, json, &delivery::COLUMNS);
     }
+}
+
+/// An event with the counts of its deliveries in words: those that there are.
+fn with_counts(event: &Json) -> Json {
+    let Json::Object(all) = event else { return event.clone() };
+    let counts = |(key, value): &(String, Json)| match value {
+        Json::Object(counts) if key == "deliveries" => {
+            let words: Vec<String> = counts
+                .iter()
+                .map(|(status, _)| (status, number(value, status)))
+                .filter(|(_, count)| {
+                    count.bytes().all(|byte| byte.is_ascii_digit()) && count != "0"
+                })
+                .map(|(status, count)| format!("{count} {status}"))
+                .collect();
+            (key.clone(), Json::String(words.join(", ")))
+        }
+        _ => (key.clone(), value.clone()),
+    };
+    Json::Object(all.iter().map(counts).collect())
 }

@@ -92,7 +92,9 @@ async fn wait(control: &Control, project: &str, id: &str, json: bool) -> Result<
         }
         let done = count("done") + count("skipped");
         let label = format!("{done} of {}, {id}", count("matched"));
-        progress.show(done, count("matched"), &label);
+        if count("matched") > 0 {
+            progress.show(done, count("matched"), &label);
+        }
         clock::sleep(LOOK_MS).await;
     }
 }

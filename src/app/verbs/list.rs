@@ -71,6 +71,17 @@ pub(super) async fn print(
     json: bool,
     columns: &[&str],
 ) -> Result<(), Stop> {
+    rows(&Json::Array(read(control, path, query, limit).await?), json, columns);
+    Ok(())
+}
+
+/// Reads up to `limit` rows of a list.
+pub(super) async fn read(
+    control: &Control,
+    path: &str,
+    query: Query,
+    limit: u32,
+) -> Result<Vec<Json>, Stop> {
     let limit = limit as usize;
     let query = query.number("per_page", Some(PAGE_ROWS_MAX.min(limit as u32)));
     let mut next = query.of(path);
@@ -87,8 +98,7 @@ pub(super) async fn print(
         next = followed(path, &link);
     }
     found.truncate(limit);
-    rows(&Json::Array(found), json, columns);
-    Ok(())
+    Ok(found)
 }
 
 /// Where a link leads: it names the daemon's own address, which is not asked here.
