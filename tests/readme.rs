@@ -180,7 +180,7 @@ fn requests_get_the_answers_that_the_readme_shows() {
     assert_eq!(masked(&hints), masked(&shown));
 
     let marked: Vec<Block> = blocks().into_iter().filter(|block| block.is_run).collect();
-    assert_eq!(marked.len(), 4, "blocks of README.md that are run");
+    assert_eq!(marked.len(), 5, "blocks of README.md that are run");
     for block in &marked {
         let examples = examples(block);
         assert!(examples.len() > 2, "requests in {}", block.text);

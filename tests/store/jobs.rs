@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use postrider::logic::batch::{Expect, Next, Op};
-use postrider::model::delivery::{CancelledReason, Ending, Queue};
+use postrider::model::delivery::{CancelledReason, Ending, Pending, Queue};
 use postrider::model::ids::{ProjectId, Seq};
 use postrider::model::job::{Asker, Job, JobId, JobKind, JobState, Selection};
 use postrider::model::time::Wall;
@@ -33,6 +33,7 @@ pub(super) fn amend(history: &mut History, pick: usize) -> (Vec<Expect>, Vec<Op>
     let Some(row) = history.cancelled.get(pick % history.cancelled.len().max(1)).copied() else {
         return (Vec::new(), Vec::new());
     };
+    let row = Pending { attempts: history.attempts_of(row.key.seq), ..row };
     let next = Next::Finished(row.finished(Ending::Delivered, Wall(80)));
     let attempt = Some(attempt(row.attempts + 1));
     let settle = Op::Settle { queue: row.queue(), key: row.key, next, attempt };

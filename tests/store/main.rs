@@ -273,7 +273,7 @@ enum Step {
     Event { ms: u64, lanes: Vec<u32> },
     Settle { pick: usize, how: u8 },
     SettleAgain { pick: usize },
-    Requeue { pick: usize, due: u64, expects: bool },
+    Requeue { pick: usize, expects: bool },
     Later { pick: usize, lane: u32 },
     Cancel { pick: usize, expects: bool },
     Amend { pick: usize },
@@ -296,8 +296,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(ms, lanes)| Step::Event { ms, lanes }),
         4 => (any::<usize>(), 0..3u8).prop_map(|(pick, how)| Step::Settle { pick, how }),
         1 => any::<usize>().prop_map(|pick| Step::SettleAgain { pick }),
-        2 => (any::<usize>(), 1..60u64, any::<bool>())
-            .prop_map(|(pick, due, expects)| Step::Requeue { pick, due, expects }),
+        2 => (any::<usize>(), any::<bool>())
+            .prop_map(|(pick, expects)| Step::Requeue { pick, expects }),
         1 => (any::<usize>(), 1..4u32).prop_map(|(pick, lane)| Step::Later { pick, lane }),
         2 => (any::<usize>(), any::<bool>())
             .prop_map(|(pick, expects)| Step::Cancel { pick, expects }),
@@ -333,6 +333,17 @@ struct History {
 }
 
 impl History {
+    /// Attempts that were made for a delivery: their numbers rise, whatever becomes of it.
+    fn attempts_of(&self, seq: Seq) -> u32 {
+        let numbers = self.settled.iter().filter_map(|op| match op {
+            Op::Settle { key, attempt: Some(attempt), .. } if key.seq == seq => {
+                Some(attempt.number)
+            }
+            _ => None,
+        });
+        numbers.max().unwrap_or(0)
+    }
+
     fn batch(&mut self, step: &Step) -> (Vec<Expect>, Vec<Op>) {
         let one = ProjectId::new(1).expect("an id");
         match step {
@@ -376,15 +387,17 @@ impl History {
                 0 => (Vec::new(), Vec::new()),
                 len => (Vec::new(), vec![self.settled[pick % len].clone()]),
             },
-            Step::Requeue { pick, due, expects } => {
+            Step::Requeue { pick, expects } => {
+                self.next += 1;
+                // No row has had this place: what settled one settles no other.
+                let due = 1_000 * self.next;
                 let ended: Vec<Finished> = self.settled.iter().filter_map(ends).collect();
                 let picked = ended.get(pick % ended.len().max(1)).map(|end| end.seq);
-                // Its last end counts the attempts that there were.
                 let Some(end) = ended.iter().rev().find(|end| Some(end.seq) == picked) else {
                     return (Vec::new(), Vec::new());
                 };
-                let (lane, attempts) = (end.webhook.get(), end.attempts + 1);
-                let row = pending(lane, *due, end.seq, end.event, attempts);
+                let (lane, attempts) = (end.webhook.get(), self.attempts_of(end.seq));
+                let row = pending(lane, due, end.seq, end.event, attempts);
                 // It may stand in its queue again, or not: the stores say so by what they show.
                 self.rows.retain(|old| old.key.seq != end.seq);
                 self.rows.push(row);
