@@ -290,7 +290,6 @@ pub struct Core {
     jobs: jobs::Jobs,
     effects: VecDeque<Effect>,
     chance: u64,
-    held: bool,
     draining: bool,
     broken: Option<Arc<str>>,
     counters: Arc<Counters>,
@@ -355,7 +354,6 @@ impl Core {
             jobs,
             effects: VecDeque::new(),
             chance: seed,
-            held: false,
             draining: false,
             broken: None,
             counters: Arc::new(Counters::default()),
@@ -414,7 +412,6 @@ impl Core {
 
     /// Lets no attempt start.
     pub fn hold(&mut self) {
-        self.held = true;
         self.dispatcher.hold();
     }
 

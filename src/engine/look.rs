@@ -123,9 +123,7 @@ impl Look {
                 let next = next(events.last().copied(), events.len(), *rows_max);
                 let mut seen = Vec::with_capacity(events.len());
                 for event in events {
-                    let of_event = store.deliveries_of(event, DELIVERIES_OF_EVENT_MAX)?;
-                    let delivery =
-                        of_event.into_iter().find(|delivery| delivery.webhook() == *webhook);
+                    let delivery = store.delivery_of(event, *webhook)?;
                     seen.push(Seen { delivery, event: head(store, event)?, code: None });
                 }
                 Ok(Found { seen, event: None, next })

@@ -155,6 +155,12 @@ impl Store for Memory {
         Ok(all.filter(|delivery| delivery.event() == event).take(rows_max).collect())
     }
 
+    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
+        let all = self.lock().deliveries().into_values();
+        let mut own = all.filter(|delivery| delivery.webhook() == webhook);
+        Ok(own.find(|delivery| delivery.event() == event))
+    }
+
     fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
         let state = self.lock();
         let wanted = state.events.values().filter(|event| {

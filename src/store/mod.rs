@@ -104,6 +104,9 @@ pub trait Store: Send + Sync + 'static {
     /// are found among the ones that were accepted with it, and those that came later.
     fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError>;
 
+    /// The delivery of an event for a webhook, if it has one: however many others the event has.
+    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError>;
+
     /// Events of a project by number. Payloads can be large: each is read by itself.
     fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError>;
 

@@ -102,6 +102,15 @@ def many(report):
         report.equal("wait for one that is done: 0", shop.run("job", "wait", recovered["id"]).code, 0)
         report.equal("no job: 1", shop.run("job", "show", "job_" + "0" * 26).code, 1)
         report.equal("no id: usage", shop.run("job", "show", "../x").code, 2)
+        for event in sent:
+            settled(shop, event, "delivered")
+        shop.daemon.kill()
+        offline = shop.one("delivery", "resend", "--status", "delivered")
+        report.equal("without a daemon a job is done too", (offline["state"], offline["done"]),
+                     ("done", 5))
+        shop.daemon.start()
+        arrived = shop.receiver.wait(lambda all_: len(all_) >= 13, SECONDS_MAX)
+        report.check("and sent when one runs", arrived, len(shop.receiver.deliveries))
 
 
 def tail(report):

@@ -422,6 +422,10 @@ impl Store for Guarded {
         self.inline.deliveries_of(event, rows_max)
     }
 
+    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
+        self.inline.delivery_of(event, webhook)
+    }
+
     fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
         self.inline.events(query)
     }

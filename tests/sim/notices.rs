@@ -292,6 +292,10 @@ impl Store for Refusing {
         self.inner.deliveries_of(event, rows_max)
     }
 
+    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
+        self.inner.delivery_of(event, webhook)
+    }
+
     fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
         self.inner.events(query)
     }

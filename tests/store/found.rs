@@ -49,6 +49,10 @@ pub fn observe(store: &dyn Store, history: &History, say: &mut dyn FnMut(&str, &
     }
     for seq in &history.events {
         say("deliveries of", &store.deliveries_of(*seq, 4).expect("reads"));
+        for id in IDS {
+            let webhook = WebhookId::new(id).expect("an id");
+            say("delivery of", &store.delivery_of(*seq, webhook).expect("reads"));
+        }
     }
     for row in &history.rows {
         say("delivery", &store.delivery(row.key.seq).expect("reads"));

@@ -202,7 +202,7 @@ impl Core {
     /// When a job makes its next step, if nothing else happens before.
     pub(super) fn next_job_at(&self) -> Option<Mono> {
         let waits = self.jobs.current.is_none() && !self.jobs.running.is_empty();
-        (waits && !self.held && !self.closes.has_rows()).then_some(self.jobs.next_at)
+        (waits && !self.draining && !self.closes.has_rows()).then_some(self.jobs.next_at)
     }
 
     /// What was looked for is read, or can't be.
@@ -330,7 +330,7 @@ impl Core {
 
     fn is_job_due(&self, now: Now) -> bool {
         // What ended with its lane has to stand there as ended before it is looked for.
-        !self.held && now.mono >= self.jobs.next_at && !self.closes.has_rows()
+        now.mono >= self.jobs.next_at && !self.closes.has_rows()
     }
 
     /// Stopping a job needs no look. Returns a task that does.

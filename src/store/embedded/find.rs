@@ -18,7 +18,7 @@ use super::session::end_kept;
 use super::shared::{Layers, Shared, open_queue, row};
 use super::tables::{self, EVENT_CLASS, IndexRow, QueueRow, WaitsRow, class};
 use crate::model::delivery::{Delivery, Queue, Status};
-use crate::model::ids::Seq;
+use crate::model::ids::{Seq, WebhookId};
 use crate::store::ReadError;
 use crate::store::query::{DeliveryQuery, EventQuery, Order, Scope};
 
@@ -69,18 +69,47 @@ impl Shared {
 
     /// The deliveries of an event, by number.
     pub fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
+        self.of_event(event, None, rows_max)
+    }
+
+    /// The delivery of an event for a webhook.
+    pub fn delivery_of(
+        &self,
+        event: Seq,
+        webhook: WebhookId,
+    ) -> Result<Option<Delivery>, ReadError> {
+        Ok(self.of_event(event, Some(webhook), 1)?.pop())
+    }
+
+    /// Those that an event became at once have the numbers up to the next event; later ones have
+    /// rows of their own. For one webhook its index says which of them to look at.
+    fn of_event(
+        &self,
+        event: Seq,
+        only: Option<WebhookId>,
+        rows_max: usize,
+    ) -> Result<Vec<Delivery>, ReadError> {
         let layers = self.layers();
         let view = self.view().map_err(broken)?;
         let finder = Finder::new(&layers, &view)?;
         let behind = event.0.saturating_add(1);
-        let to = finder.event_behind(behind)?.unwrap_or(u64::MAX);
-        let range = behind..=to;
+        let range = behind..=finder.event_behind(behind)?.unwrap_or(u64::MAX);
         let order = Order::OldestFirst;
         let mut numbers: Vec<Numbers<'_>> = Vec::new();
-        let waits = finder.waits.range(range.clone()).map_err(broken)?;
-        numbers.push(Box::new(waits.map(|entry| entry.map(|(seq, _)| seq.value()))));
-        let finished = finder.finished.range(range.clone()).map_err(broken)?;
-        numbers.push(Box::new(finished.map(|entry| entry.map(|(seq, _)| seq.value()))));
+        match only {
+            Some(webhook) => {
+                for status in Status::ALL {
+                    let scope = Scope::Webhook(webhook);
+                    numbers.push(finder.indexed(scope, class(status), &range, order)?);
+                }
+            }
+            None => {
+                let waits = finder.waits.range(range.clone()).map_err(broken)?;
+                numbers.push(Box::new(waits.map(|entry| entry.map(|(seq, _)| seq.value()))));
+                let finished = finder.finished.range(range.clone()).map_err(broken)?;
+                numbers.push(Box::new(finished.map(|entry| entry.map(|(seq, _)| seq.value()))));
+            }
+        }
         let later = view.open_table(tables::LATER).map_err(broken)?;
         let of_event = (event.0, 0)..=(event.0, u64::MAX);
         let later = later.range(of_event.clone()).map_err(broken)?;
@@ -96,7 +125,9 @@ impl Shared {
                 break;
             }
             let delivery = finder.delivery(seq.map_err(broken)?)?;
-            found.extend(delivery.filter(|delivery| delivery.event() == event));
+            found.extend(delivery.filter(|delivery| {
+                delivery.event() == event && only.is_none_or(|only| delivery.webhook() == only)
+            }));
         }
         Ok(found)
     }

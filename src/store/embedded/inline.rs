@@ -214,6 +214,10 @@ impl Store for Inline {
         self.shared.deliveries_of(event, rows_max)
     }
 
+    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
+        self.shared.delivery_of(event, webhook)
+    }
+
     fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
         self.shared.events(query)
     }
