@@ -31,7 +31,8 @@ pub fn translate(head: &Head, body: &[u8], context: &Context<'_>) -> Result<Inta
     read::typed(kind, dialect, data, "data")?;
     let file = read::text(&json, &["file"]).filter(|url| url.len() <= FILE_URL_BYTES_MAX);
     // Whoever numbers its deliveries, as Standard Webhooks asks, is believed.
-    let key = match head.get("webhook-id") {
+    // An empty id would make every event that has one the same.
+    let key = match head.get("webhook-id").filter(|id| !id.trim().is_empty()) {
         Some(id) => Key::of(&[id]),
         None => Key::of_body(body, name.as_str()),
     };

@@ -253,6 +253,9 @@ fn uploadcare_relays() {
     let setup = Setup { headers: vec![("Webhook-Id", "dlv_1".to_owned())], ..Setup::default() };
     let [one] = &setup.events(Source::Uploadcare, UPLOADCARE)[..] else { panic!("one event") };
     assert_eq!((one.key.text.as_str(), one.key.window_ms), ("dlv_1", KEY_WINDOW_MS));
+    let setup = Setup { headers: vec![("Webhook-Id", " ".to_owned())], ..Setup::default() };
+    let [unnamed] = &setup.events(Source::Uploadcare, UPLOADCARE)[..] else { panic!("one event") };
+    assert_eq!(unnamed.key, events(Source::Uploadcare, UPLOADCARE)[0].key, "an empty id is none");
     // Data that is passed on has to survive JavaScript.
     assert!(
         refused(Source::Uploadcare, &with(UPLOADCARE, "4726", "9007199254740993"))
