@@ -186,7 +186,7 @@ pub fn mix(value: u64) -> u64 {
 
 /// Crockford's base 32, as in ULID: no I, L, O or U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-const DIGITS: u32 = 26;
+const DIGITS: usize = 26;
 
 /// Writes `prefix` and 26 characters.
 pub(super) fn write_id(
@@ -195,19 +195,18 @@ pub(super) fn write_id(
     high: u64,
     low: u64,
 ) -> fmt::Result {
-    use fmt::Write as _;
     f.write_str(prefix)?;
     let value = (u128::from(high) << 64) | u128::from(low);
-    for digit in (0..DIGITS).rev() {
-        let index = (value >> (digit * 5)) & 31;
-        f.write_char(char::from(ALPHABET[index as usize]))?;
+    let mut digits = [0; DIGITS];
+    for (place, digit) in digits.iter_mut().rev().enumerate() {
+        *digit = ALPHABET[(value >> (place * 5)) as usize & 31];
     }
-    Ok(())
+    f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
 }
 
 /// Reads the 26 characters of an id.
 pub(super) fn read_id(text: &str) -> Option<(u64, u64)> {
-    if text.len() != DIGITS as usize || text.as_bytes()[0] > b'7' {
+    if text.len() != DIGITS || text.as_bytes()[0] > b'7' {
         return None;
     }
     let mut value: u128 = 0;
