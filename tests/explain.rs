@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use http::HeaderValue;
 use postrider::engine::command::Command;
-use postrider::engine::core::{AttemptEnd, Core, Effect, Job, Message, Question, Settings};
+use postrider::engine::core::{AttemptEnd, Core, Effect, Message, NextAttempt, Question, Settings};
 use postrider::engine::submit::Submission;
 use postrider::logic::address::AllowList;
 use postrider::logic::dispatcher;
@@ -43,7 +43,7 @@ struct World {
     core: Core,
     store: Arc<Memory>,
     now: Now,
-    under_way: VecDeque<Job>,
+    under_way: VecDeque<NextAttempt>,
     settings: Settings,
 }
 
@@ -146,8 +146,8 @@ impl World {
                     let page = self.store.due(webhook, queue, after, rows).expect("reads");
                     Message::Fetched { number, webhook, rows: Some((page.rows, page.more)) }
                 }
-                Effect::Start(job) => {
-                    self.under_way.push_back(*job);
+                Effect::Start(next) => {
+                    self.under_way.push_back(*next);
                     continue;
                 }
                 Effect::Upkeep { keep_since, rows_max } => {
@@ -165,13 +165,13 @@ impl World {
 
     /// The oldest attempt ends so.
     fn end(&mut self, outcome: Outcome) {
-        let job = self.under_way.pop_front().expect("an attempt is under way");
+        let next = self.under_way.pop_front().expect("an attempt is under way");
         self.tell(Message::Ended(Box::new(AttemptEnd {
-            row: job.row,
-            probe: job.probe,
+            row: next.row,
+            probe: next.probe,
             started: self.now.wall,
             delivery: None,
-            revision: job.webhook.revision,
+            revision: next.webhook.revision,
             request_crc: None,
             is_notice: false,
             response: Response {
@@ -377,8 +377,8 @@ fn a_damaged_event_ends_its_delivery() {
     let mut world = World::new(|_| {});
     world.subscribe("http://a.example/", None);
     let delivery = world.publish();
-    let job = world.under_way.pop_front().expect("was started");
-    world.tell(Message::Unsendable(job.row, Ending::Failed(FailedReason::Damaged)));
+    let next = world.under_way.pop_front().expect("was started");
+    world.tell(Message::Unsendable(next.row, Ending::Failed(FailedReason::Damaged)));
     world.told(delivery, "damaged");
 }
 
@@ -403,9 +403,9 @@ fn what_is_about_to_end_says_how() {
     let paused = world.reason_if(waits, state(WebhookState::Paused { since: START }));
     told(&paused, "webhook_paused");
     // Closed in memory, and not on disk yet.
-    let job = world.under_way.pop_front().expect("was started");
+    let next = world.under_way.pop_front().expect("was started");
     world.command(Command::DeleteWebhook { project: project(), id: webhook });
-    assert_eq!(job.row.key.webhook, webhook);
+    assert_eq!(next.row.key.webhook, webhook);
     told(&world.reason(waits), "webhook_deleted");
     // Its time is over while nothing can be attempted.
     let mut world = World::new(|_| {});
@@ -457,10 +457,10 @@ fn a_turn_at_a_rate_is_told_with_those_before_it() {
     // At that instant, and not before, it is under way.
     let wait_ms = words.next_at.expect("is known").since(world.now.wall);
     while world.now.wall < words.next_at.expect("is known") {
-        assert!(!world.under_way.iter().any(|job| job.row.key.seq == deliveries[8]));
+        assert!(!world.under_way.iter().any(|next| next.row.key.seq == deliveries[8]));
         let step_ms = wait_ms.div_ceil(50).max(1);
         let left_ms = words.next_at.expect("is known").since(world.now.wall);
         world.pass(step_ms.min(left_ms));
     }
-    assert!(world.under_way.iter().any(|job| job.row.key.seq == deliveries[8]));
+    assert!(world.under_way.iter().any(|next| next.row.key.seq == deliveries[8]));
 }

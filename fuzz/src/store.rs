@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use postrider::source::native;
 use postrider::store::embedded::journal::files::Files;
 use postrider::store::embedded::journal::memory::Disk;
-use postrider::store::embedded::journal::{self, Journal, Position, replay};
+use postrider::store::embedded::journal::{self, Entry, Journal, Position, replay};
 use postrider::store::embedded::rewritten;
 
 use super::forms::{LIMITS, stored};
@@ -78,23 +78,32 @@ fn sound() -> &'static (Vec<u8>, Position) {
 /// Patches of a sound segment: offset (2 bytes), length (1), so many bytes. If the first byte is
 /// `!`, the rest is a segment of its own.
 pub(super) fn journal(data: &[u8]) {
-    let (bytes, from) = sound();
+    let (sound, from) = sound();
     let bytes = match data.strip_prefix(b"!") {
         Some(own) => own.to_vec(),
-        None => patched(bytes, data),
+        None => patched(sound, data),
     };
     let disk = Disk::default();
     let file = disk.create(from.number, bytes.len() as u64).expect("memory takes it");
     file.write_at(0, &bytes).and_then(|()| file.sync()).expect("memory takes it");
     let mut written = ENTRIES.iter().copied().flatten();
     let rotten = replay::<io::Error>(&disk, *from, &mut |entry| {
-        let is_next = written.any(|own| *own == entry.text);
+        let sums = [sound, &bytes].map(|segment| checksum(segment, &entry));
+        // What brings its own checksum along is forged, not damaged: no checksum tells.
+        let is_forged = sums[0] != sums[1];
+        let is_next = is_forged || written.any(|own| *own == entry.text);
         assert!(is_next, "it was not written, or not after the last one");
         Ok(())
     });
     let rotten = rotten.expect("memory is readable");
     let rotten: usize = rotten.iter().map(|rot| rot.bytes.len()).sum();
     assert!(rotten <= bytes.len(), "{rotten} bytes are set aside of {}", bytes.len());
+}
+
+/// The checksum that stands before an entry's text.
+fn checksum<'a>(segment: &'a [u8], entry: &Entry) -> Option<&'a [u8]> {
+    let at = usize::try_from(entry.at.offset).ok()?;
+    segment.get(at.checked_sub(4)?..at)
 }
 
 fn patched(sound: &[u8], patches: &[u8]) -> Vec<u8> {

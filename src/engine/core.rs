@@ -189,7 +189,7 @@ pub enum Effect {
         rows: usize,
     },
     /// Make an attempt, and report.
-    Start(Box<Job>),
+    Start(Box<NextAttempt>),
     /// Read the event of a delivery that expired, and report.
     ReadExpired {
         /// The delivery.
@@ -217,7 +217,7 @@ pub enum Effect {
 
 /// An attempt to be made.
 #[derive(Debug)]
-pub struct Job {
+pub struct NextAttempt {
     /// The delivery.
     pub row: Pending,
     /// Whose probe it is.
@@ -744,7 +744,7 @@ impl Core {
         // A lane without its webhook does not run.
         let (Some(webhook), Some(project)) = (webhook, project) else { return };
         let allow = self.allows.get(&project.id).unwrap_or(&self.no_allow);
-        let job = Job {
+        let next = NextAttempt {
             row,
             probe,
             webhook,
@@ -753,7 +753,7 @@ impl Core {
             event: self.cache.get(row.event),
             user_agent: self.settings.user_agent.clone(),
         };
-        self.effects.push_back(Effect::Start(Box::new(job)));
+        self.effects.push_back(Effect::Start(Box::new(next)));
     }
 }
 

@@ -6,7 +6,6 @@
 use std::ops::RangeInclusive;
 
 use crate::logic::jobs::{self, EventHead, Seen};
-use crate::model::attempt::Outcome;
 use crate::model::delivery::{Delivery, Status};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
@@ -35,7 +34,7 @@ pub enum Look {
         /// Whether their events are wanted.
         events: bool,
         /// Whether the answers to their last attempts are.
-        codes: bool,
+        outcomes: bool,
         /// At most so many.
         rows_max: usize,
     },
@@ -77,7 +76,7 @@ impl Look {
             scope: selection.webhook.map_or(Scope::Project(job.project), Scope::Webhook),
             // What is sent again needs its event.
             events: selection.event.is_some() || statuses != [Status::Pending],
-            codes: selection.code.is_some(),
+            outcomes: selection.code.is_some(),
             statuses,
             range,
             rows_max,
@@ -90,7 +89,7 @@ impl Look {
             Look::Delivery(seq) => {
                 let delivery = store.delivery(*seq)?;
                 let event = delivery.map(|delivery| head(store, delivery.event())).transpose()?;
-                let seen = Seen { delivery, event: event.flatten(), code: None };
+                let seen = Seen { delivery, event: event.flatten(), outcome: None };
                 Ok(Found { seen: vec![seen], ..Found::default() })
             }
             Look::Event(seq) => {
@@ -101,14 +100,18 @@ impl Look {
                     .map(|delivery| Seen { delivery: Some(delivery), ..Seen::default() });
                 Ok(Found { seen: seen.collect(), event, next: None })
             }
-            Look::Deliveries { scope, statuses, range, events, codes, rows_max } => {
+            Look::Deliveries { scope, statuses, range, events, outcomes, rows_max } => {
                 let page = page(store, *scope, statuses, range, *rows_max)?;
                 let next = next(page.last().map(Delivery::seq), page.len(), *rows_max);
                 let mut seen = Vec::with_capacity(page.len());
                 for delivery in page {
                     let event = if *events { head(store, delivery.event())? } else { None };
-                    let code = if *codes { code(store, delivery.seq())? } else { None };
-                    seen.push(Seen { delivery: Some(delivery), event, code });
+                    let last = match (outcomes, delivery.attempts()) {
+                        (false, _) | (_, 0) => None,
+                        _ => store.last_attempt(delivery.seq())?,
+                    };
+                    let outcome = last.map(|attempt| attempt.outcome);
+                    seen.push(Seen { delivery: Some(delivery), event, outcome });
                 }
                 Ok(Found { seen, event: None, next })
             }
@@ -124,7 +127,7 @@ impl Look {
                 let mut seen = Vec::with_capacity(events.len());
                 for event in events {
                     let delivery = store.delivery_of(event, *webhook)?;
-                    seen.push(Seen { delivery, event: head(store, event)?, code: None });
+                    seen.push(Seen { delivery, event: head(store, event)?, outcome: None });
                 }
                 Ok(Found { seen, event: None, next })
             }
@@ -181,12 +184,4 @@ fn head_of(event: &Event) -> EventHead {
         accepted: event.accepted_at,
         is_erased: event.erased_at.is_some(),
     }
-}
-
-fn code(store: &dyn Store, seq: Seq) -> Result<Option<u16>, ReadError> {
-    let last = store.attempts(seq)?.pop();
-    Ok(last.and_then(|attempt| match attempt.outcome {
-        Outcome::Status(status) => Some(status),
-        Outcome::Failure(_) => None,
-    }))
 }

@@ -448,7 +448,7 @@ impl Engine {
                         tell(&report, Message::Fetched { number, webhook, rows });
                     });
                 }
-                Effect::Start(job) => {
+                Effect::Start(next) => {
                     let events = perform::Events {
                         store: Arc::clone(&self.store),
                         recent: Arc::clone(&self.recent),
@@ -456,7 +456,7 @@ impl Engine {
                     };
                     let net = Arc::clone(&self.net);
                     self.attempts.spawn(async move {
-                        tell(&report, perform::attempt(job, events, net).await);
+                        tell(&report, perform::attempt(next, events, net).await);
                     });
                 }
                 Effect::ReadExpired { finished, omitted } => {

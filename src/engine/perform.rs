@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::cache::Cached;
-use super::core::{AttemptEnd, Job, Message};
+use super::core::{AttemptEnd, Message, NextAttempt};
 use super::recent::Recent;
 use super::render::{self, Recipe};
 use crate::clock;
@@ -18,50 +18,50 @@ use crate::net::{Net, Response};
 use crate::store::{ReadError, Store};
 
 /// Makes the attempt and says how it ended.
-pub(super) async fn attempt(job: Box<Job>, events: Events, net: Arc<Net>) -> Message {
-    let cached = match events.load(&job).await {
+pub(super) async fn attempt(next: Box<NextAttempt>, events: Events, net: Arc<Net>) -> Message {
+    let cached = match events.load(&next).await {
         Ok(cached) => cached,
         Err(Loss::Damaged) => {
             tracing::error!(
-                webhook = %job.webhook.id,
+                webhook = %next.webhook.id,
                 "An event is damaged or gone; its delivery failed."
             );
-            return Message::Unsendable(job.row, Ending::Failed(FailedReason::Damaged));
+            return Message::Unsendable(next.row, Ending::Failed(FailedReason::Damaged));
         }
         Err(Loss::Erased) => {
-            return Message::Unsendable(job.row, Ending::Cancelled(CancelledReason::Erased));
+            return Message::Unsendable(next.row, Ending::Cancelled(CancelledReason::Erased));
         }
         Err(Loss::Unreadable) => {
             return Message::Ended(Box::new(AttemptEnd {
-                row: job.row,
-                probe: job.probe,
+                row: next.row,
+                probe: next.probe,
                 started: clock::now().wall,
                 delivery: None,
                 is_notice: false,
-                revision: job.webhook.revision,
+                revision: next.webhook.revision,
                 request_crc: None,
                 response: now_failed(Failure::OutOfResources),
             }));
         }
     };
-    let id = cached.event.id.delivery(job.row.key.seq);
+    let id = cached.event.id.delivery(next.row.key.seq);
     let started = clock::now().wall;
     let recipe = Recipe {
-        webhook: &job.webhook,
-        public_key: &job.project.public_key,
-        delivery: job.row.key.seq,
-        number: job.row.attempts + 1,
+        webhook: &next.webhook,
+        public_key: &next.project.public_key,
+        delivery: next.row.key.seq,
+        number: next.row.attempts + 1,
         started,
-        user_agent: &job.user_agent,
-        allow: &job.allow,
+        user_agent: &next.user_agent,
+        allow: &next.allow,
     };
     let request = render::request(&recipe, &cached);
     let request_crc = request.as_ref().map(render::crc);
     // The attempt may wait for a minute, and thousands may: only what it needs is held meanwhile.
     let is_notice = cached.event.source == Source::Notice;
     drop(cached);
-    let revision = job.webhook.revision;
-    let Job { row, probe, .. } = *job;
+    let revision = next.webhook.revision;
+    let NextAttempt { row, probe, .. } = *next;
     let response = match request {
         Some(request) => net.attempt(request).await,
         None => now_failed(Failure::RequestInvalid),
@@ -95,11 +95,11 @@ enum Loss {
 }
 
 impl Events {
-    async fn load(&self, job: &Job) -> Result<Arc<Cached>, Loss> {
-        if let Some(cached) = &job.event {
+    async fn load(&self, next: &NextAttempt) -> Result<Arc<Cached>, Loss> {
+        if let Some(cached) = &next.event {
             return Ok(Arc::clone(cached));
         }
-        let seq = job.row.event;
+        let seq = next.row.event;
         let Some(cell) = self.recent.cell(seq, self.erasures) else { return self.read(seq).await };
         if let Some(cached) = cell.get() {
             return Ok(Arc::clone(cached));

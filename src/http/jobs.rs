@@ -18,6 +18,7 @@ use crate::dialect::object::{Object, array};
 use crate::engine::command::CommandError;
 use crate::engine::command::act::{Act, ActError, Acted};
 use crate::engine::trial::Trial;
+use crate::model::attempt::LastCode;
 use crate::model::delivery::Status;
 use crate::model::event::EventName;
 use crate::model::ids::WebhookId;
@@ -225,11 +226,13 @@ fn target(fields: &Fields) -> Result<Option<Origin>, Wrong> {
     })
 }
 
-fn code(fields: &Fields) -> Result<Option<u16>, Wrong> {
+fn code(fields: &Fields) -> Result<Option<LastCode>, Wrong> {
     let Some(field) = fields.given("code") else { return Ok(None) };
-    let code = field.as_u32().filter(|code| (100..=999).contains(code));
-    code.map(|code| Some(code as u16))
-        .ok_or_else(|| ("code", format!("\"{}\" is no status code of HTTP.", field.shown())))
+    let number = field.as_u32().map(|number| number.to_string());
+    let text = number.as_deref().or_else(|| field.as_text()).unwrap_or_default();
+    LastCode::parse(text)
+        .map(Some)
+        .ok_or_else(|| ("code", format!("\"{}\" is not {}.", field.shown(), LastCode::FORMS)))
 }
 
 fn instant(fields: &Fields, name: &'static str) -> Result<Option<Wall>, Wrong> {
@@ -294,7 +297,7 @@ fn filter(selection: &Selection) -> Vec<u8> {
         object = object.text("target", &target.to_string());
     }
     if let Some(code) = selection.code {
-        object = object.number("code", u64::from(code));
+        object = object.text("code", &code.to_string());
     }
     for (name, at) in [("since", selection.since), ("until", selection.until)] {
         if let Some(at) = at {

@@ -25,6 +25,7 @@ use crate::engine::feed::{Change, Follower, Gap, Look, Position, State, What};
 use crate::model::attempt::Outcome;
 use crate::model::event::EventName;
 use crate::model::ids::{EventId, Seq, WebhookId};
+use crate::model::project::Project;
 
 /// What browsers call such a stream.
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
@@ -77,6 +78,7 @@ pub(super) fn open(api: &Api, call: &Call) -> Response<Body> {
         return respond::unavailable(JSON, &text, BUSY_WAIT);
     };
     let stream = Stream {
+        project: Arc::clone(call.project()),
         follower: api.handle.feed().follow(call.project().id, after),
         handle: api.handle.clone(),
         news: api.handle.feed().news(),
@@ -155,6 +157,8 @@ type Head = Option<(EventId, EventName)>;
 
 /// A stream while its client is there.
 struct Stream {
+    /// As it was when the stream was opened.
+    project: Arc<Project>,
     handle: Handle,
     follower: Follower,
     news: watch::Receiver<u64>,
@@ -180,18 +184,25 @@ impl Stream {
         }
     }
 
-    /// Tells until the client or the project has gone.
+    /// Tells until the client, the project or one of its keys has gone.
     async fn tell(&mut self, sender: &StreamSender) {
         let mut part = self.beat(&format!("retry: {RETRY_MS}\n"));
-        loop {
+        while self.is_entitled() {
             if !part.is_empty() && sender.send(part.into()).await.is_err() {
-                return;
-            }
-            if self.handle.catalog().project(self.follower.project()).is_none() {
                 return;
             }
             part = self.next().await;
         }
+    }
+
+    /// Whether the project and its keys are still there. One of them opened the stream, and which
+    /// one is not held: whoever still has a key comes back by itself.
+    fn is_entitled(&self) -> bool {
+        let catalog = self.handle.catalog();
+        let project = catalog.project(self.project.id);
+        project.is_some_and(|now| {
+            self.project.secret_keys.iter().all(|key| now.secret_keys.contains(key))
+        })
     }
 
     /// The next part; empty if nothing of what changed is for this client.

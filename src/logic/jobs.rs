@@ -6,6 +6,7 @@
 
 use crate::logic::catalog::Catalog;
 use crate::logic::retry::WINDOW_MS;
+use crate::model::attempt::Outcome;
 use crate::model::delivery::{Delivery, Finished, Pending, QueueKey, Status};
 use crate::model::event::{EventName, Kind, Source};
 use crate::model::ids::{EventId, ProjectId, Seq, WebhookId};
@@ -39,8 +40,8 @@ pub struct Seen {
     pub delivery: Option<Delivery>,
     /// Its event, if that was read and is kept.
     pub event: Option<EventHead>,
-    /// What its last attempt was answered by, if that was read.
-    pub code: Option<u16>,
+    /// What its last attempt came to, if there was one and it was read.
+    pub outcome: Option<Outcome>,
 }
 
 /// What has to be known beside what was read.
@@ -185,7 +186,7 @@ fn selects(job: &Job, delivery: &Delivery, seen: &Seen, view: &View<'_>) -> bool
         && statuses(job.kind, &job.selection).contains(&delivery.status())
         && (delivery.status() == Status::Pending) == (job.kind == JobKind::Cancel)
         && webhook.is_none_or(|id| id == delivery.webhook())
-        && code.is_none_or(|code| seen.code == Some(code))
+        && code.is_none_or(|code| seen.outcome.is_some_and(|outcome| code.is_of(outcome)))
         && event.as_ref().is_none_or(|name| seen.event.as_ref().is_some_and(|e| e.name == *name))
         && target.as_ref().is_none_or(|origin| {
             webhook_of().is_some_and(|webhook| webhook.target_url.origin() == origin)
@@ -214,6 +215,7 @@ fn missing(job: &Job, seen: &Seen, view: &View<'_>) -> Verdict {
 mod tests {
     use super::*;
     use crate::logic::catalog::tests::webhook;
+    use crate::model::attempt::LastCode;
     use crate::model::delivery::{CancelledReason, Ending, FailedReason};
     use crate::model::job::{Asker, JobId};
     use crate::model::target::Origin;
@@ -250,7 +252,11 @@ mod tests {
             finished: Wall(9),
             ending,
         };
-        Seen { delivery: Some(Delivery::Finished(end)), event: Some(event()), code: Some(500) }
+        Seen {
+            delivery: Some(Delivery::Finished(end)),
+            event: Some(event()),
+            outcome: Some(Outcome::Status(500)),
+        }
     }
 
     fn job(kind: JobKind, selection: Selection) -> Job {
@@ -303,8 +309,10 @@ mod tests {
             (Selection { webhook: WebhookId::new(2), ..none() }, false),
             (Selection { event: name("file.uploaded"), ..none() }, true),
             (Selection { event: name("file.stored"), ..none() }, false),
-            (Selection { code: Some(500), ..none() }, true),
-            (Selection { code: Some(501), ..none() }, false),
+            (Selection { code: LastCode::parse("500"), ..none() }, true),
+            (Selection { code: LastCode::parse("5xx"), ..none() }, true),
+            (Selection { code: LastCode::parse("501"), ..none() }, false),
+            (Selection { code: LastCode::parse("none"), ..none() }, false),
             (Selection { target: origin("http://a.example"), ..none() }, true),
             (Selection { target: origin("http://b.example"), ..none() }, false),
             (Selection { status: Some(Status::Failed), ..none() }, true),
@@ -330,7 +338,7 @@ mod tests {
     fn missing_is_what_it_subscribes_to_and_does_not_have() {
         let selection = Selection { webhook: WebhookId::new(1), ..Selection::default() };
         let job = |only| job(JobKind::Recover(only), selection.clone());
-        let none = Seen { delivery: None, event: Some(event()), code: None };
+        let none = Seen { delivery: None, event: Some(event()), outcome: None };
         let id = WebhookId::new(1).expect("an id");
         for only in [Only::Missing, Only::All] {
             assert_eq!(verdict(&job(only), &none, true, false), Verdict::Enqueue(id));

@@ -3,6 +3,7 @@
 //! Owns the record of an attempt, the classes of failure, from the socket up, and the words for all
 //! of it. Must never judge whether to try again.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -237,6 +238,58 @@ impl Outcome {
     }
 }
 
+/// Which last answers are meant: of one status, of one class, or none at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LastCode {
+    /// This status.
+    Exactly(u16),
+    /// One of this hundred: 500 for 5xx.
+    Class(u16),
+    /// No answer arrived.
+    NoAnswer,
+}
+
+impl LastCode {
+    /// The forms of it, for who wrote another.
+    pub const FORMS: &'static str =
+        "a status such as 503, a class such as 5xx, or none for no answer";
+
+    /// Reads `503`, `5xx` or `none`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<LastCode> {
+        if text == "none" {
+            return Some(LastCode::NoAnswer);
+        }
+        let &[first @ b'1'..=b'9', second, third] = text.as_bytes() else { return None };
+        if (second, third) == (b'x', b'x') {
+            return (first <= b'5').then(|| LastCode::Class(u16::from(first - b'0') * 100));
+        }
+        let is_number = second.is_ascii_digit() && third.is_ascii_digit();
+        is_number.then(|| text.parse().ok().map(LastCode::Exactly))?
+    }
+
+    /// Whether an attempt that came to this is meant.
+    #[must_use]
+    pub fn is_of(self, outcome: Outcome) -> bool {
+        match (self, outcome) {
+            (LastCode::Exactly(wanted), Outcome::Status(status)) => status == wanted,
+            (LastCode::Class(class), Outcome::Status(status)) => status / 100 * 100 == class,
+            (LastCode::NoAnswer, Outcome::Failure(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for LastCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LastCode::Exactly(status) => write!(f, "{status}"),
+            LastCode::Class(class) => write!(f, "{}xx", class / 100),
+            LastCode::NoAnswer => f.write_str("none"),
+        }
+    }
+}
+
 /// What set the instant of the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NextWhy {
@@ -419,5 +472,45 @@ mod shared_text {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
         Ok(String::deserialize(from)?.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes() {
+        for (text, want) in [
+            ("503", Some(LastCode::Exactly(503))),
+            ("100", Some(LastCode::Exactly(100))),
+            ("5xx", Some(LastCode::Class(500))),
+            ("none", Some(LastCode::NoAnswer)),
+            ("6xx", None),
+            ("0xx", None),
+            ("50x", None),
+            ("50", None),
+            ("5030", None),
+            ("+50", None),
+            ("", None),
+        ] {
+            assert_eq!(LastCode::parse(text), want, "{text}");
+            let shown = want.map(|code| code.to_string());
+            assert_eq!(shown.as_deref(), want.map(|_| text));
+        }
+    }
+
+    #[test]
+    fn a_code_means_what_came_of_an_attempt() {
+        let failed = Outcome::Failure(Failure::Dns);
+        for (code, meant, others) in [
+            ("503", &[Outcome::Status(503)][..], &[Outcome::Status(500), failed][..]),
+            ("5xx", &[Outcome::Status(500), Outcome::Status(599)], &[Outcome::Status(499), failed]),
+            ("none", &[failed], &[Outcome::Status(200)]),
+        ] {
+            let code = LastCode::parse(code).expect("a code");
+            assert!(meant.iter().all(|outcome| code.is_of(*outcome)), "{code}");
+            assert!(!others.iter().any(|outcome| code.is_of(*outcome)), "{code}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::attempt::LastCode;
 use super::delivery::Status;
 use super::event::EventName;
 use super::ids::{ProjectId, Seq, WebhookId, read_id, write_id};
@@ -114,8 +115,8 @@ pub struct Selection {
     pub event: Option<EventName>,
     /// Those whose webhook points there.
     pub target: Option<Origin>,
-    /// Those whose last attempt was answered so.
-    pub code: Option<u16>,
+    /// Those whose last attempt came to that.
+    pub code: Option<LastCode>,
     /// Those accepted then or later.
     pub since: Option<Wall>,
     /// Those accepted before then.

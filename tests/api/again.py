@@ -244,7 +244,8 @@ def cancels(report, stage):
             lambda a: a.json()["matched"] == 10)
         report.equal("by the code of the last answer", tried.json()["matched"], 10)
         origin = target.receiver.url("").rstrip("/")
-        for name, value, matched in (("code", 404, 0), ("target", origin, 20),
+        for name, value, matched in (("code", 404, 0), ("code", "5xx", 10), ("code", "4xx", 0),
+                                     ("code", "none", 0), ("target", origin, 20),
                                      ("target", "http://127.0.0.1:9", 0), ("since", EPOCH, 20),
                                      ("until", EPOCH, 0), ("event", "file.stored", 10)):
             tried = project.call("POST", "/deliveries/resend/", {name: value, "dry_run": True})
@@ -260,7 +261,8 @@ def refusals(report, stage):
              ({"status": "pending"}, "status"), ({"status": "lost"}, "status"),
              ({"webhook": theirs["id"]}, "webhook"), ({"webhook": -1}, "webhook"),
              ({"event": "a b"}, "event"), ({"target": "x"}, "target"), ({"code": 99}, "code"),
-             ({"code": "x"}, "code"), ({"since": "yesterday"}, "since"), ({"until": 7}, "until"),
+             ({"code": "x"}, "code"), ({"code": "9xx"}, "code"),
+             ({"since": "yesterday"}, "since"), ({"until": 7}, "until"),
              ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "until"),
              ({"all": True, "dry_run": "x"}, "dry_run")]
     for fields, field in wrong:

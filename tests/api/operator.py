@@ -11,6 +11,7 @@ import subprocess
 import time
 
 from api.scene import SECONDS_MAX, Configured, Project, events_of, keys, receiving, wait_events
+from api.stream import follow
 from harness import wire
 from harness.wire import JSON
 
@@ -186,7 +187,15 @@ def secret_keys(report, desk, project, path):
         report.equal("both keys work", one.call("GET", "/project/").status, 200)
     report.check("a key is shown once", made["secret_key"] not in
                  desk.call("GET", path).body.decode() + desk.call("GET", path + made["id"] + "/").body.decode())
-    report.equal("revoked", desk.call("DELETE", path + old[0]["id"] + "/").status, 204)
+    second.subscribe("http://127.0.0.1:9/keys")
+    with follow(project) as stream:
+        second.accepted()
+        report.equal("a stream tells", stream.next().name, "delivery.pending")
+        report.equal("revoked", desk.call("DELETE", path + old[0]["id"] + "/").status, 204)
+        second.accepted()
+        left = iter(stream.next, None)
+        told = [event.name for event in left if event.name == "delivery.pending"]
+        report.equal("and ends with its key", told, [])
     desk.again()
     report.equal("it works no more", project.call("GET", "/project/").status, 401)
     report.equal("the other does", second.call("GET", "/project/").status, 200)

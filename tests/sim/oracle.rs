@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use postrider::engine::core::{AttemptEnd, Job, Settings};
+use postrider::engine::core::{AttemptEnd, NextAttempt, Settings};
 use postrider::engine::submit::Accepted;
 use postrider::logic::batch::{Batch, Next, Op};
 use postrider::logic::quota::Rate;
@@ -148,11 +148,11 @@ impl Oracle {
     }
 
     /// An attempt is started.
-    pub fn started(&mut self, now_ms: u64, steady: Wall, job: &Job, paused_ms: u64) {
-        let row = &job.row;
+    pub fn started(&mut self, now_ms: u64, steady: Wall, next: &NextAttempt, paused_ms: u64) {
+        let row = &next.row;
         (now_ms, row.key.seq.0, row.attempts, row.slot).hash(&mut self.trace);
         self.on_the_table(steady, row, paused_ms);
-        self.within_limits(now_ms, job);
+        self.within_limits(now_ms, next);
         if row.attempts == 0 {
             let newest = self.newest.entry(row.key.webhook).or_default();
             if row.key.seq < *newest {
@@ -195,8 +195,8 @@ impl Oracle {
         assert!(steady.plus(SECOND_MS) >= slot, "{steady:?}: {row:?} before its slot");
     }
 
-    fn within_limits(&mut self, now_ms: u64, job: &Job) {
-        let origin = job.webhook.target_url.origin();
+    fn within_limits(&mut self, now_ms: u64, next: &NextAttempt) {
+        let origin = next.webhook.target_url.origin();
         let settings = &self.settings;
         let bucket = self.targets.entry(origin.clone()).or_insert_with(|| {
             let own = settings.targets.get(origin).copied().unwrap_or_default();
@@ -212,8 +212,8 @@ impl Oracle {
         bucket.at_ms = now_ms;
         assert!(bucket.tokens >= 1_000, "{origin:?} gets more than its rate at {now_ms} ms");
         bucket.tokens -= 1_000;
-        let twice = self.under_way.insert(job.row.key.seq, (origin.clone(), now_ms));
-        assert!(twice.is_none(), "{:?} is under way twice", job.row.key.seq);
+        let twice = self.under_way.insert(next.row.key.seq, (origin.clone(), now_ms));
+        assert!(twice.is_none(), "{:?} is under way twice", next.row.key.seq);
         let at_once = self.under_way.values().filter(|(other, _)| other == origin).count();
         assert!(at_once <= bucket.in_flight_max, "{origin:?}: {at_once} at once");
         if at_once == bucket.in_flight_max {

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 
 use http::HeaderValue;
 use postrider::engine::command::{Answer, Command, CommandError};
-use postrider::engine::core::{AttemptEnd, Core, Effect, Job, Message, Question, Settings};
+use postrider::engine::core::{AttemptEnd, Core, Effect, Message, NextAttempt, Question, Settings};
 use postrider::engine::submit::{Accepted, Submission, SubmitError};
 use postrider::logic::address::AllowList;
 use postrider::logic::batch::Durability;
@@ -549,25 +549,25 @@ impl World {
                     }),
                 );
             }
-            Effect::Start(job) => self.start(*job),
+            Effect::Start(next) => self.start(*next),
         }
         self.answered();
     }
 
-    fn start(&mut self, job: Job) {
-        // Most jobs bring their event with them, as they do in the daemon.
-        if job.event.is_none() {
-            let event = self.store.event(job.row.event);
+    fn start(&mut self, next: NextAttempt) {
+        // Most attempts bring their event with them, as they do in the daemon.
+        if next.event.is_none() {
+            let event = self.store.event(next.row.event);
             let Some(event) = self.read(event) else {
                 let outcome = Outcome::Failure(Failure::OutOfResources);
-                return self.end(&job, outcome, DISK_MS, None);
+                return self.end(&next, outcome, DISK_MS, None);
             };
             if event.is_some_and(|event| event.erased_at.is_some()) {
                 let ending = Ending::Cancelled(CancelledReason::Erased);
-                return self.later(DISK_MS, Message::Unsendable(job.row, ending));
+                return self.later(DISK_MS, Message::Unsendable(next.row, ending));
             }
         }
-        let host = job.webhook.target_url.origin().host.to_string();
+        let host = next.webhook.target_url.origin().host.to_string();
         let behaviour = self.targets.get(&host).cloned();
         let (outcome, took_ms, retry_after) = match behaviour {
             None => (Outcome::Status(200), 5, None),
@@ -579,19 +579,19 @@ impl World {
         let catalog = self.core.catalog();
         let catalog = catalog.read().expect("nobody panicked with it");
         // Its own pauses, and those of its target.
-        let paused_ms = catalog.paused_ms(&job.webhook, self.core.steady());
-        self.oracle.started(self.now_ms, self.core.steady(), &job, paused_ms);
+        let paused_ms = catalog.paused_ms(&next.webhook, self.core.steady());
+        self.oracle.started(self.now_ms, self.core.steady(), &next, paused_ms);
         self.log.push(Started {
-            webhook: job.webhook.id.get(),
+            webhook: next.webhook.id.get(),
             host,
-            event: job.row.event,
-            seq: job.row.key.seq,
-            attempt: job.row.attempts + 1,
+            event: next.row.event,
+            seq: next.row.key.seq,
+            attempt: next.row.attempts + 1,
             at_ms: self.now_ms,
             end_ms: self.now_ms + took_ms,
             delivered: outcome == Outcome::Status(200),
         });
-        self.end(&job, outcome, took_ms, retry_after);
+        self.end(&next, outcome, took_ms, retry_after);
     }
 
     /// A read that is refused for a reason is tried again.
@@ -602,14 +602,20 @@ impl World {
         read.ok()
     }
 
-    fn end(&mut self, job: &Job, outcome: Outcome, took_ms: u64, retry_after: Option<&str>) {
+    fn end(
+        &mut self,
+        next: &NextAttempt,
+        outcome: Outcome,
+        took_ms: u64,
+        retry_after: Option<&str>,
+    ) {
         let end = AttemptEnd {
-            row: job.row,
-            probe: job.probe,
+            row: next.row,
+            probe: next.probe,
             started: self.now().wall,
             delivery: None,
-            is_notice: self.is_notice(job),
-            revision: job.webhook.revision,
+            is_notice: self.is_notice(next),
+            revision: next.webhook.revision,
             request_crc: None,
             response: Response {
                 outcome,
@@ -625,11 +631,11 @@ impl World {
         self.later(took_ms, Message::Ended(Box::new(end)));
     }
 
-    fn is_notice(&self, job: &Job) -> bool {
-        match &job.event {
+    fn is_notice(&self, next: &NextAttempt) -> bool {
+        match &next.event {
             Some(cached) => cached.event.source == Source::Notice,
             None => self
-                .read(self.store.event(job.row.event))
+                .read(self.store.event(next.row.event))
                 .flatten()
                 .is_some_and(|event| event.source == Source::Notice),
         }

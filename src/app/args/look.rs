@@ -5,6 +5,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{DataDirectory, OneWebhook};
+use crate::model::attempt::LastCode;
 use crate::model::delivery::Status;
 
 /// Rows that a list shows unless told otherwise.
@@ -126,7 +127,7 @@ pub enum DeliveryVerb {
         after_help = "\
 Examples:
   postrider delivery list --status failed --since 24h
-  postrider delivery list --webhook 7 --code 503 --json"
+  postrider delivery list --webhook 7 --code 5xx --json"
     )]
     List {
         /// Which.
@@ -210,9 +211,13 @@ pub struct Deliveries {
     /// Only those to this target: scheme, host and port, as a URL without a path
     #[arg(long, value_name = "TARGET")]
     pub target: Option<String>,
-    /// Only those whose last answer had this status code
-    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(100..=599))]
-    pub code: Option<u16>,
+    /// Only those whose last answer was this: a status such as 503, a class such as 5xx, or none
+    #[arg(long, value_name = "CODE", value_parser = last_code)]
+    pub code: Option<LastCode>,
+}
+
+fn last_code(text: &str) -> Result<LastCode, String> {
+    LastCode::parse(text).ok_or_else(|| format!("it is not {}", LastCode::FORMS))
 }
 
 /// `webhook recover`.

@@ -92,7 +92,7 @@ fn filters(which: &Deliveries) -> Query {
         .number("webhook", which.webhook)
         .text("event", which.event.as_deref())
         .text("target", which.target.as_deref())
-        .number("code", which.code.map(u32::from))
+        .text("code", which.code.map(|code| code.to_string()).as_deref())
 }
 
 /// One at once, or many as a job.
@@ -109,6 +109,7 @@ async fn carry(act: &Act, action: &str, control: &Control, json: bool) -> Result
         ("status", which.status.map(|status| status.as_str().to_owned())),
         ("event", which.event.clone()),
         ("target", which.target.clone()),
+        ("code", which.code.map(|code| code.to_string())),
         ("since", act.since.as_deref().map(list::instant).transpose()?),
         ("until", act.until.as_deref().map(list::instant).transpose()?),
     ] {
@@ -116,10 +117,8 @@ async fn carry(act: &Act, action: &str, control: &Control, json: bool) -> Result
             body = body.text(key, &value);
         }
     }
-    for (key, value) in [("webhook", which.webhook), ("code", which.code.map(u32::from))] {
-        if let Some(value) = value {
-            body = body.number(key, value.into());
-        }
+    if let Some(webhook) = which.webhook {
+        body = body.number("webhook", webhook.into());
     }
     if act.all {
         body = body.flag("all", true);

@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use super::super::api::{Api, Call};
 use super::super::body::Body;
 use super::super::respond::{self, JSON};
-use super::filter::{Bad, Code, OfEvent, Query, Wanted, delivery_seq};
+use super::filter::{Bad, OfEvent, Query, Wanted, delivery_seq};
 use super::page::{self, Cut, Kept, Page, ROWS_SCANNED_MAX};
 use super::{Events, delivery_id, event_id, instant, origin_of, unreadable};
 use crate::dialect::object::Object;
@@ -183,7 +183,7 @@ fn kept(
         _ => store.last_attempt(delivery.seq())?,
     };
     if let Some(code) = wanted.code
-        && !last.as_ref().is_some_and(|last| is_code(code, last.outcome))
+        && !last.as_ref().is_some_and(|last| code.is_of(last.outcome))
     {
         return Ok(None);
     }
@@ -194,15 +194,6 @@ fn kept(
         return Ok(None);
     }
     Ok(Some(row(delivery, event.as_deref(), target.as_ref(), last.as_ref()).end()))
-}
-
-fn is_code(code: Code, outcome: Outcome) -> bool {
-    match (code, outcome) {
-        (Code::Exactly(wanted), Outcome::Status(status)) => status == wanted,
-        (Code::Class(class), Outcome::Status(status)) => status / 100 * 100 == class,
-        (Code::NoAnswer, Outcome::Failure(_)) => true,
-        _ => false,
-    }
 }
 
 /// What a row of a list shows.

@@ -11,6 +11,7 @@ use super::super::body::Body;
 use super::super::metrics::SOURCES;
 use super::super::operator::field_error;
 use super::page::{Cut, From, PER_PAGE_DEFAULT, PER_PAGE_MAX};
+use crate::model::attempt::LastCode;
 use crate::model::delivery::Status;
 use crate::model::event::{EVENT_NAME_BYTES_MAX, EventName, Source};
 use crate::model::ids::{DeliveryId, EventId, Seq, WebhookId};
@@ -142,32 +143,6 @@ pub(super) enum OfEvent {
     Name(EventName),
 }
 
-/// What a delivery's last attempt has to have come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
-    /// This status.
-    Exactly(u16),
-    /// One of a hundred, such as 5xx.
-    Class(u16),
-    /// No answer.
-    NoAnswer,
-}
-
-impl Code {
-    fn parse(text: &str) -> Option<Code> {
-        if text == "none" {
-            return Some(Code::NoAnswer);
-        }
-        let bytes = text.as_bytes();
-        let &[first @ b'1'..=b'9', second, third] = bytes else { return None };
-        if (second, third) == (b'x', b'x') {
-            return (first <= b'5').then(|| Code::Class(u16::from(first - b'0') * 100));
-        }
-        let is_number = second.is_ascii_digit() && third.is_ascii_digit();
-        is_number.then(|| text.parse().ok().map(Code::Exactly))?
-    }
-}
-
 /// Which deliveries are wanted.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -177,7 +152,7 @@ pub(super) struct Wanted {
     pub is_none: bool,
     pub event: Option<OfEvent>,
     pub target: Option<Origin>,
-    pub code: Option<Code>,
+    pub code: Option<LastCode>,
 }
 
 impl Wanted {
@@ -210,8 +185,7 @@ impl Wanted {
             query.parsed("target", "a scheme and host, or the id of a target", |text| {
                 Origin::parse_id(text).or_else(|| Origin::parse(text).ok())
             })?;
-        let code = "a status such as 503, a class such as 5xx, or none for no answer";
-        let code = query.parsed("code", code, Code::parse)?;
+        let code = query.parsed("code", LastCode::FORMS, LastCode::parse)?;
         let is_none = webhook == Some(None);
         Ok(Wanted { status, webhook: webhook.flatten(), is_none, event, target, code })
     }
@@ -257,25 +231,6 @@ impl WantedEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn codes() {
-        for (text, want) in [
-            ("503", Some(Code::Exactly(503))),
-            ("100", Some(Code::Exactly(100))),
-            ("5xx", Some(Code::Class(500))),
-            ("none", Some(Code::NoAnswer)),
-            ("6xx", None),
-            ("0xx", None),
-            ("50x", None),
-            ("50", None),
-            ("5030", None),
-            ("+50", None),
-            ("", None),
-        ] {
-            assert_eq!(Code::parse(text), want, "{text}");
-        }
-    }
 
     #[test]
     fn a_query_is_read_whole_or_not_at_all() {

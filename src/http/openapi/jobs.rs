@@ -86,7 +86,7 @@ pub(super) fn schemas() -> Schemas {
         "webhook": schemas::integer_id(),
         "event": schemas::event_name([]),
         "target": schemas::text(),
-        "code": schemas::number(100, 999),
+        "code": last_code(),
         "since": schemas::instant(),
         "until": schemas::instant(),
     });
@@ -163,13 +163,18 @@ fn selection(can: impl Fn(&Status) -> bool) -> Value {
         "webhook": schemas::integer_id(),
         "event": schemas::event_name([]),
         "target": schemas::text(),
-        "code": schemas::number(100, 999),
+        "code": json!({"anyOf": [schemas::number(100, 999), last_code()]}),
         "since": instant(),
         "until": instant(),
         "all": schemas::flag(),
         "dry_run": schemas::flag(),
     });
     request(fields, &[], true)
+}
+
+/// What the last answer was: `503`, `5xx`, or `none`.
+fn last_code() -> Value {
+    json!({"type": "string", "pattern": "^([1-9][0-9][0-9]|[1-5]xx|none)$"})
 }
 
 /// What is taken as an instant.
