@@ -29,8 +29,8 @@ use postrider::model::time::{DAY_MS, HOUR_MS, MINUTE_MS, Mono, Now, SECOND_MS, W
 use postrider::model::webhook::{DisabledReason, Format, Limits, Version, WebhookState};
 use postrider::net::Response;
 use postrider::source::sample;
-use postrider::store::Store;
 use postrider::store::memory::Memory;
+use postrider::store::{Records, Store};
 use tokio::sync::oneshot;
 
 const START: Wall = Wall(1_790_000_000_000);

@@ -21,6 +21,7 @@ use super::query::{DeliveryQuery, EventQuery, Order};
 use super::{
     CommitError, Done, Loaded, Page, REVISIONS_MAX, ReadError, Stats, Store, Upkeep, UpkeepDone,
 };
+use crate::store::Records;
 
 /// The store.
 #[derive(Default)]
@@ -60,17 +61,7 @@ impl Memory {
     }
 }
 
-impl Store for Memory {
-    fn commit(&self, batch: Batch, done: Done) {
-        let result = self.lock().commit(batch);
-        done(result);
-    }
-
-    fn upkeep(&self, keep_since: Wall, rows_max: usize, done: UpkeepDone) {
-        let result = self.lock().upkeep(keep_since, rows_max);
-        done(result);
-    }
-
+impl Records for Memory {
     fn load(&self) -> Result<Loaded, ReadError> {
         let state = self.lock();
         Ok(Loaded {
@@ -89,33 +80,6 @@ impl Store for Memory {
         let lanes: BTreeSet<WebhookId> =
             state.queues.keys().filter(|(q, _)| *q == queue).map(|(_, key)| key.webhook).collect();
         Ok(lanes.into_iter().collect())
-    }
-
-    fn due(
-        &self,
-        webhook: WebhookId,
-        queue: Queue,
-        after: Option<QueueKey>,
-        rows_max: usize,
-    ) -> Result<Page, ReadError> {
-        let state = self.lock();
-        let first = QueueKey { webhook, due: Wall(0), seq: Seq(0) };
-        let mut rows: Vec<Pending> = state
-            .queues
-            .range((queue, after.map_or(first, |after| after.max(first)))..)
-            .take_while(|((q, key), _)| *q == queue && key.webhook == webhook)
-            .filter(|((_, key), _)| after.is_none_or(|after| *key > after))
-            .map(|(_, row)| *row)
-            .filter(|row| state.closing(row).is_none())
-            .take(rows_max + 1)
-            .collect();
-        let more = rows.len() > rows_max;
-        rows.truncate(rows_max);
-        Ok(Page { rows, more })
-    }
-
-    fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError> {
-        Ok(self.lock().events.get(&seq).cloned())
     }
 
     fn idempotency(
@@ -174,6 +138,45 @@ impl Store for Memory {
         let state = self.lock();
         let range = state.attempts.range((seq, 0)..=(seq, u32::MAX));
         Ok(range.map(|(_, attempt)| attempt.clone()).collect())
+    }
+}
+
+impl Store for Memory {
+    fn commit(&self, batch: Batch, done: Done) {
+        let result = self.lock().commit(batch);
+        done(result);
+    }
+
+    fn upkeep(&self, keep_since: Wall, rows_max: usize, done: UpkeepDone) {
+        let result = self.lock().upkeep(keep_since, rows_max);
+        done(result);
+    }
+
+    fn due(
+        &self,
+        webhook: WebhookId,
+        queue: Queue,
+        after: Option<QueueKey>,
+        rows_max: usize,
+    ) -> Result<Page, ReadError> {
+        let state = self.lock();
+        let first = QueueKey { webhook, due: Wall(0), seq: Seq(0) };
+        let mut rows: Vec<Pending> = state
+            .queues
+            .range((queue, after.map_or(first, |after| after.max(first)))..)
+            .take_while(|((q, key), _)| *q == queue && key.webhook == webhook)
+            .filter(|((_, key), _)| after.is_none_or(|after| *key > after))
+            .map(|(_, row)| *row)
+            .filter(|row| state.closing(row).is_none())
+            .take(rows_max + 1)
+            .collect();
+        let more = rows.len() > rows_max;
+        rows.truncate(rows_max);
+        Ok(Page { rows, more })
+    }
+
+    fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError> {
+        Ok(self.lock().events.get(&seq).cloned())
     }
 
     fn stats(&self) -> Result<Stats, ReadError> {

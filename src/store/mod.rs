@@ -5,7 +5,7 @@
 //!
 //! # Contract
 //!
-//! One suite (`tests/store.rs`) holds every store to it; `memory` is the oracle.
+//! One suite (`tests/store`) holds every store to it; `memory` is the oracle.
 //!
 //! * [`Store::commit`] applies batches in the order of the calls, each whole or not at all. It
 //!   calls back once, after the batch is on disk (durability `Now`) or would be within
@@ -24,23 +24,23 @@
 pub mod embedded;
 pub mod memory;
 pub mod query;
+mod records;
 
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::logic::batch::{Batch, IdempotencyRecord};
-use crate::model::attempt::Attempt;
-use crate::model::delivery::{Delivery, Finished, Pending, Queue, QueueKey};
+use crate::logic::batch::Batch;
+use crate::model::delivery::{Pending, Queue, QueueKey};
 use crate::model::event::Event;
-use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::ids::{Seq, WebhookId};
 use crate::model::job::Job;
 use crate::model::operator::Operator;
 use crate::model::project::Project;
 use crate::model::time::Wall;
 use crate::model::webhook::Webhook;
 
-use query::{DeliveryQuery, EventQuery};
+pub use self::records::{Layered, Records};
 
 /// Past revisions that are kept of one webhook at most.
 pub const REVISIONS_MAX: usize = 256;
@@ -51,8 +51,8 @@ pub type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
 /// What is called when a step of upkeep is done. It must not block.
 pub type UpkeepDone = Box<dyn FnOnce(Result<Upkeep, CommitError>) + Send>;
 
-/// A store.
-pub trait Store: Send + Sync + 'static {
+/// A store: what it holds can be looked up, and changes by batches.
+pub trait Store: Records + 'static {
     /// Applies a batch; see the contract.
     fn commit(&self, batch: Batch, done: Done);
 
@@ -60,12 +60,6 @@ pub trait Store: Send + Sync + 'static {
     /// up to `rows_max` finished deliveries, attempts, events without pending deliveries, idempotency
     /// keys and revisions of webhooks that are older than `keep_since`.
     fn upkeep(&self, keep_since: Wall, rows_max: usize, done: UpkeepDone);
-
-    /// Everything that is held in memory while running.
-    fn load(&self) -> Result<Loaded, ReadError>;
-
-    /// The lanes that have rows in this queue, in order; a closed lane's rows may count.
-    fn lanes(&self, queue: Queue) -> Result<Vec<WebhookId>, ReadError>;
 
     /// The first rows of a lane's queue after `after`, at most `rows_max`.
     fn due(
@@ -78,45 +72,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// An event.
     fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError>;
-
-    /// What was accepted under an idempotency key.
-    fn idempotency(
-        &self,
-        project: ProjectId,
-        key: u128,
-    ) -> Result<Option<IdempotencyRecord>, ReadError>;
-
-    /// A webhook as it is, or was, at this revision. One that is replaced or removed is kept as long
-    /// as a delivery that it was used for, of each webhook the last [`REVISIONS_MAX`].
-    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError>;
-
-    /// How a delivery ended, if it did.
-    fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError>;
-
-    /// A delivery, wherever it stands. One of a closed lane may be found waiting until upkeep has
-    /// ended it.
-    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError>;
-
-    /// Deliveries by project or webhook, status and number.
-    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError>;
-
-    /// The deliveries of an event, by number, at most `rows_max`. Unlike those of a webhook they
-    /// are found among the ones that were accepted with it, and those that came later.
-    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError>;
-
-    /// The delivery of an event for a webhook, if it has one: however many others the event has.
-    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError>;
-
-    /// Events of a project by number. Payloads can be large: each is read by itself.
-    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError>;
-
-    /// A delivery's attempts, in order.
-    fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError>;
-
-    /// A delivery's last attempt.
-    fn last_attempt(&self, seq: Seq) -> Result<Option<Attempt>, ReadError> {
-        Ok(self.attempts(seq)?.pop())
-    }
 
     /// Figures.
     fn stats(&self) -> Result<Stats, ReadError>;

@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use postrider::model::delivery::Finished;
+use postrider::model::ids::Seq;
 use postrider::store::Store;
 
 /// How long a sound disk takes.
@@ -31,6 +33,11 @@ pub trait Medium {
     /// The store told the process that it can't write any more. False if it has no reason to.
     fn gives_up(&mut self) -> bool {
         false
+    }
+
+    /// How a delivery ended whose record the log has been trimmed of.
+    fn trimmed(&self, _seq: Seq) -> Option<Finished> {
+        None
     }
 
     /// Whether a read may be refused now, to be tried again.

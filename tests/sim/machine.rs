@@ -6,18 +6,17 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use postrider::logic::batch::{Batch, IdempotencyRecord};
-use postrider::model::attempt::Attempt;
-use postrider::model::delivery::{Delivery, Finished, Queue, QueueKey};
+use postrider::logic::batch::Batch;
+use postrider::model::delivery::{Finished, Queue, QueueKey};
 use postrider::model::event::Event;
-use postrider::model::ids::{ProjectId, Seq, WebhookId, mix};
+use postrider::model::ids::{Seq, WebhookId, mix};
 use postrider::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Wall};
-use postrider::model::webhook::Webhook;
 use postrider::store::embedded::Settings;
 use postrider::store::embedded::inline::Inline;
 use postrider::store::embedded::vault::{Key, Vault};
-use postrider::store::query::{DeliveryQuery, EventQuery};
-use postrider::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
+use postrider::store::{
+    CommitError, Done, Layered, Page, ReadError, Records, Stats, Store, UpkeepDone,
+};
 
 use super::bad_disk::{BadDisk, Fault};
 use super::disk::{DISK_MS, Medium};
@@ -214,6 +213,11 @@ impl Machine {
 }
 
 impl Medium for Machine {
+    fn trimmed(&self, seq: Seq) -> Option<Finished> {
+        let mirror = self.lock();
+        mirror.finished(seq).filter(|_| mirror.is_trimmed)
+    }
+
     fn open(&mut self) -> Arc<dyn Store> {
         let faults = std::mem::replace(&mut self.faults, false);
         let store = self.start();
@@ -336,9 +340,9 @@ struct Guarded {
     mirror: Arc<Mutex<Mirror>>,
 }
 
-impl Guarded {
-    fn lock(&self) -> MutexGuard<'_, Mirror> {
-        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+impl Layered for Guarded {
+    fn records(&self) -> &dyn Records {
+        &self.inline
     }
 }
 
@@ -369,14 +373,6 @@ impl Store for Guarded {
         self.inline.upkeep(keep_since, rows_max, Box::new(called));
     }
 
-    fn load(&self) -> Result<Loaded, ReadError> {
-        self.inline.load()
-    }
-
-    fn lanes(&self, queue: Queue) -> Result<Vec<WebhookId>, ReadError> {
-        self.inline.lanes(queue)
-    }
-
     fn due(
         &self,
         webhook: WebhookId,
@@ -389,49 +385,6 @@ impl Store for Guarded {
 
     fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError> {
         self.inline.event(seq)
-    }
-
-    fn idempotency(
-        &self,
-        project: ProjectId,
-        key: u128,
-    ) -> Result<Option<IdempotencyRecord>, ReadError> {
-        self.inline.idempotency(project, key)
-    }
-
-    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
-        self.inline.revision(id, revision)
-    }
-
-    /// The log may have been trimmed: whoever judges the world asks for it all the same.
-    fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
-        let found = self.inline.finished(seq)?;
-        let mirror = self.lock();
-        Ok(found.or_else(|| mirror.finished(seq).filter(|_| mirror.is_trimmed)))
-    }
-
-    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
-        self.inline.delivery(seq)
-    }
-
-    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
-        self.inline.deliveries(query)
-    }
-
-    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
-        self.inline.deliveries_of(event, rows_max)
-    }
-
-    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
-        self.inline.delivery_of(event, webhook)
-    }
-
-    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
-        self.inline.events(query)
-    }
-
-    fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
-        self.inline.attempts(seq)
     }
 
     fn stats(&self) -> Result<Stats, ReadError> {

@@ -11,7 +11,7 @@ use postrider::model::delivery::{Ending, FailedReason, Finished, Pending, Queue}
 use postrider::model::ids::Seq;
 use postrider::model::time::Wall;
 use postrider::store::memory::Memory;
-use postrider::store::{CommitError, Store};
+use postrider::store::{CommitError, Records, Store};
 
 const PAGE_ROWS: usize = 500;
 

@@ -9,19 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use postrider::engine::command::{Answer, Command};
 use postrider::engine::submit::SubmitError;
-use postrider::logic::batch::{Batch, IdempotencyRecord, Op};
-use postrider::model::attempt::Attempt;
-use postrider::model::delivery::{Delivery, Finished, Queue, QueueKey};
+use postrider::logic::batch::{Batch, Op};
+use postrider::model::delivery::{Queue, QueueKey};
 use postrider::model::draft::WebhookDraft;
 use postrider::model::event::{Event, Source};
-use postrider::model::ids::{ProjectId, Seq, WebhookId};
+use postrider::model::ids::{Seq, WebhookId};
 use postrider::model::json::Json;
 use postrider::model::notice::Notice;
 use postrider::model::target::TargetUrl;
 use postrider::model::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Wall};
-use postrider::model::webhook::{Format, Limits, Webhook};
-use postrider::store::query::{DeliveryQuery, EventQuery};
-use postrider::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
+use postrider::model::webhook::{Format, Limits};
+use postrider::store::{
+    CommitError, Done, Layered, Page, ReadError, Records, Stats, Store, UpkeepDone,
+};
 
 use crate::world::{Behaviour, World, default_settings};
 use crate::{memory, world};
@@ -233,6 +233,12 @@ struct Refusing {
     is_full: AtomicBool,
 }
 
+impl Layered for Refusing {
+    fn records(&self) -> &dyn Records {
+        &*self.inner
+    }
+}
+
 impl Store for Refusing {
     fn commit(&self, batch: Batch, done: Done) {
         let refused = |op: &Op| matches!(op, Op::PutEvent(one) if one.source != Source::Notice);
@@ -244,14 +250,6 @@ impl Store for Refusing {
 
     fn upkeep(&self, keep_since: Wall, rows_max: usize, done: UpkeepDone) {
         self.inner.upkeep(keep_since, rows_max, done);
-    }
-
-    fn load(&self) -> Result<Loaded, ReadError> {
-        self.inner.load()
-    }
-
-    fn lanes(&self, queue: Queue) -> Result<Vec<WebhookId>, ReadError> {
-        self.inner.lanes(queue)
     }
 
     fn due(
@@ -266,46 +264,6 @@ impl Store for Refusing {
 
     fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError> {
         self.inner.event(seq)
-    }
-
-    fn idempotency(
-        &self,
-        project: ProjectId,
-        key: u128,
-    ) -> Result<Option<IdempotencyRecord>, ReadError> {
-        self.inner.idempotency(project, key)
-    }
-
-    fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
-        self.inner.finished(seq)
-    }
-
-    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
-        self.inner.delivery(seq)
-    }
-
-    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
-        self.inner.deliveries(query)
-    }
-
-    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
-        self.inner.deliveries_of(event, rows_max)
-    }
-
-    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
-        self.inner.delivery_of(event, webhook)
-    }
-
-    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
-        self.inner.events(query)
-    }
-
-    fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
-        self.inner.attempts(seq)
-    }
-
-    fn revision(&self, webhook: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
-        self.inner.revision(webhook, revision)
     }
 
     fn stats(&self) -> Result<Stats, ReadError> {

@@ -407,7 +407,8 @@ impl World {
     }
 
     pub fn finished(&self, seq: Seq) -> Option<Finished> {
-        self.store.finished(seq).expect("reads")
+        let found = self.store.finished(seq).expect("reads");
+        found.or_else(|| self.medium.trimmed(seq))
     }
 
     /// Attempts of one delivery, in order.

@@ -11,6 +11,7 @@ use postrider::store::query::{DeliveryQuery, EventQuery, Order, Scope};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::*;
+use postrider::store::Records;
 
 const IDS: std::ops::Range<u32> = 1..4;
 

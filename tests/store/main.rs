@@ -36,7 +36,7 @@ use postrider::store::embedded::journal::memory::Disk;
 use postrider::store::embedded::vault::{Key, Vault};
 use postrider::store::embedded::{Embedded, FILE_NAME, JOURNAL_NAME, OpenError, Settings};
 use postrider::store::memory::Memory;
-use postrider::store::{CommitError, ReadError, Store, Upkeep};
+use postrider::store::{CommitError, ReadError, Records, Store, Upkeep};
 use proptest::prelude::*;
 
 const CACHE_BYTES: usize = 8 * 1024 * 1024;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use postrider::store::embedded::journal::{FIRST_SEGMENT_BYTES, SEGMENT_BYTES};
 
 use super::*;
+use postrider::store::Records;
 
 /// A redb file that has no room when told so.
 #[derive(Clone, Debug)]

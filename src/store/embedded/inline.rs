@@ -15,15 +15,14 @@ use super::upkeep::Rotten;
 use super::vault::Vault;
 use super::writer::{Fate, WriteError, Writer};
 use super::{OpenError, Settings, check_format, open_backend, prepare_error};
-use crate::logic::batch::{Batch, Durability, IdempotencyRecord};
-use crate::model::attempt::Attempt;
-use crate::model::delivery::{Delivery, Finished, Queue, QueueKey};
+use crate::logic::batch::{Batch, Durability};
+use crate::model::delivery::{Queue, QueueKey};
 use crate::model::event::Event;
-use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::ids::{Seq, WebhookId};
 use crate::model::time::Wall;
-use crate::model::webhook::Webhook;
-use crate::store::query::{DeliveryQuery, EventQuery};
-use crate::store::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
+use crate::store::{
+    CommitError, Done, Layered, Page, ReadError, Records, Stats, Store, UpkeepDone,
+};
 
 /// The store.
 pub struct Inline {
@@ -138,6 +137,12 @@ impl State {
     }
 }
 
+impl Layered for Inline {
+    fn records(&self) -> &dyn Records {
+        &*self.shared
+    }
+}
+
 impl Store for Inline {
     fn commit(&self, batch: Batch, done: Done) {
         let fates = self.lock().write(|writer| writer.apply(std::slice::from_ref(&batch)));
@@ -158,14 +163,6 @@ impl Store for Inline {
         done(result);
     }
 
-    fn load(&self) -> Result<Loaded, ReadError> {
-        self.shared.load()
-    }
-
-    fn lanes(&self, queue: Queue) -> Result<Vec<WebhookId>, ReadError> {
-        self.shared.lanes(queue)
-    }
-
     fn due(
         &self,
         webhook: WebhookId,
@@ -184,50 +181,6 @@ impl Store for Inline {
             self.report(vec![Rotten::Event(seq.0)]);
         }
         event
-    }
-
-    fn idempotency(
-        &self,
-        project: ProjectId,
-        key: u128,
-    ) -> Result<Option<IdempotencyRecord>, ReadError> {
-        self.shared.idempotency(project, key)
-    }
-
-    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
-        self.shared.revision(id, revision)
-    }
-
-    fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
-        self.shared.finished(seq)
-    }
-
-    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
-        self.shared.delivery(seq)
-    }
-
-    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
-        self.shared.deliveries(query)
-    }
-
-    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
-        self.shared.deliveries_of(event, rows_max)
-    }
-
-    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
-        self.shared.delivery_of(event, webhook)
-    }
-
-    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
-        self.shared.events(query)
-    }
-
-    fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
-        self.shared.attempts(seq)
-    }
-
-    fn last_attempt(&self, seq: Seq) -> Result<Option<Attempt>, ReadError> {
-        Ok(self.shared.last_attempts(seq, 1)?.pop())
     }
 
     fn stats(&self) -> Result<Stats, ReadError> {

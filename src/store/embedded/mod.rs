@@ -44,16 +44,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::StorageBackend;
 use thiserror::Error;
 
-use crate::logic::batch::{Batch, IdempotencyRecord};
-use crate::model::attempt::Attempt;
-use crate::model::delivery::{Delivery, Finished, Queue, QueueKey};
+use crate::logic::batch::Batch;
+use crate::model::delivery::{Queue, QueueKey};
 use crate::model::event::Event;
-use crate::model::ids::{ProjectId, Seq, WebhookId};
+use crate::model::ids::{Seq, WebhookId};
 use crate::model::time::Wall;
-use crate::model::webhook::Webhook;
 
-use super::query::{DeliveryQuery, EventQuery};
-use super::{CommitError, Done, Loaded, Page, ReadError, Stats, Store, UpkeepDone};
+use super::{CommitError, Done, Page, ReadError, Stats, Store, UpkeepDone};
+use crate::store::{Layered, Records};
 use count::{Counted, Written};
 use flush::Flusher;
 use journal::files::{Files, Folder};
@@ -330,6 +328,12 @@ fn sync_directory(directory: &Path) -> Result<(), OpenError> {
         .map_err(|source| OpenError::File { path: directory.to_owned(), source })
 }
 
+impl Layered for Embedded {
+    fn records(&self) -> &dyn Records {
+        &*self.shared
+    }
+}
+
 impl Store for Embedded {
     fn commit(&self, batch: Batch, done: Done) {
         if let Err(Order::Commit(_, done)) = self.orders.send(Order::Commit(batch, done)) {
@@ -342,14 +346,6 @@ impl Store for Embedded {
         if let Err(Order::Upkeep(_, _, done)) = self.orders.send(order) {
             done(Err(CommitError::Closed));
         }
-    }
-
-    fn load(&self) -> Result<Loaded, ReadError> {
-        self.shared.load()
-    }
-
-    fn lanes(&self, queue: Queue) -> Result<Vec<WebhookId>, ReadError> {
-        self.shared.lanes(queue)
     }
 
     fn due(
@@ -370,50 +366,6 @@ impl Store for Embedded {
             self.orders.report(vec![upkeep::Rotten::Event(seq.0)]);
         }
         event
-    }
-
-    fn idempotency(
-        &self,
-        project: ProjectId,
-        key: u128,
-    ) -> Result<Option<IdempotencyRecord>, ReadError> {
-        self.shared.idempotency(project, key)
-    }
-
-    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
-        self.shared.revision(id, revision)
-    }
-
-    fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
-        self.shared.finished(seq)
-    }
-
-    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
-        self.shared.delivery(seq)
-    }
-
-    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
-        self.shared.deliveries(query)
-    }
-
-    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
-        self.shared.deliveries_of(event, rows_max)
-    }
-
-    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
-        self.shared.delivery_of(event, webhook)
-    }
-
-    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
-        self.shared.events(query)
-    }
-
-    fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
-        self.shared.attempts(seq)
-    }
-
-    fn last_attempt(&self, seq: Seq) -> Result<Option<Attempt>, ReadError> {
-        Ok(self.shared.last_attempts(seq, 1)?.pop())
     }
 
     fn stats(&self) -> Result<Stats, ReadError> {

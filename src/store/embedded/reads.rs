@@ -21,11 +21,13 @@ use super::tables::{self, QueueRow};
 use super::upkeep::Rotten;
 use crate::logic::batch::IdempotencyRecord;
 use crate::model::attempt::Attempt;
-use crate::model::delivery::{Finished, Queue, QueueKey};
+use crate::model::delivery::{Delivery, Finished, Queue, QueueKey};
 use crate::model::event::Event;
 use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::job::Job;
-use crate::store::{Loaded, Page, ReadError, Stats};
+use crate::model::webhook::Webhook;
+use crate::store::query::{DeliveryQuery, EventQuery};
+use crate::store::{Loaded, Page, ReadError, Records, Stats};
 
 /// Attempts of one delivery that are read; more than 72 hours have.
 const ATTEMPTS_MAX: usize = 1_000;
@@ -279,6 +281,60 @@ impl Shared {
             written_bytes,
             is_full,
         })
+    }
+}
+
+impl Records for Shared {
+    fn load(&self) -> Result<Loaded, ReadError> {
+        Shared::load(self)
+    }
+
+    fn lanes(&self, queue: Queue) -> Result<Vec<WebhookId>, ReadError> {
+        Shared::lanes(self, queue)
+    }
+
+    fn idempotency(
+        &self,
+        project: ProjectId,
+        key: u128,
+    ) -> Result<Option<IdempotencyRecord>, ReadError> {
+        Shared::idempotency(self, project, key)
+    }
+
+    fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError> {
+        Shared::revision(self, id, revision)
+    }
+
+    fn finished(&self, seq: Seq) -> Result<Option<Finished>, ReadError> {
+        Shared::finished(self, seq)
+    }
+
+    fn delivery(&self, seq: Seq) -> Result<Option<Delivery>, ReadError> {
+        Shared::delivery(self, seq)
+    }
+
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError> {
+        Shared::deliveries(self, query)
+    }
+
+    fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
+        Shared::deliveries_of(self, event, rows_max)
+    }
+
+    fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
+        Shared::delivery_of(self, event, webhook)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {
+        Shared::events(self, query)
+    }
+
+    fn attempts(&self, seq: Seq) -> Result<Vec<Attempt>, ReadError> {
+        Shared::attempts(self, seq)
+    }
+
+    fn last_attempt(&self, seq: Seq) -> Result<Option<Attempt>, ReadError> {
+        Ok(self.last_attempts(seq, 1)?.pop())
     }
 }
 
