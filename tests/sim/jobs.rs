@@ -251,6 +251,28 @@ fn what_a_webhook_missed_is_brought_in_order_and_once() {
 }
 
 #[test]
+fn a_recovery_takes_up_what_it_is_about_and_each_once() {
+    for (seed, only, wanted) in [(71, Only::Failed, 2), (72, Only::All, 5)] {
+        let mut world = World::new(embedded(), default_settings(), seed);
+        // They have arrived again before the job would make another step.
+        world.behave("t.example", Behaviour::Answer(200, 1, None));
+        let id = world.webhook("t.example", "", Limits::default());
+        world.publish_many(3).expect("accepted");
+        world.run_for(MINUTE_MS);
+        let project = world.project;
+        world.command(Command::PauseWebhook { project, id }).expect("pauses");
+        world.publish_many(2).expect("accepted");
+        is_active(&mut world, id, false);
+        is_active(&mut world, id, true);
+        let selection = Selection { webhook: Some(id), ..Selection::default() };
+        let recovery = begin(&mut world, JobKind::Recover(only), selection);
+        world.run_for(HOUR_MS);
+        assert_eq!(counts(&job(&mut world, recovery)), (JobState::Done, wanted, wanted, 0));
+        assert_eq!(world.log.len() as u64, 3 + wanted, "{only:?}");
+    }
+}
+
+#[test]
 fn a_job_that_is_stopped_goes_no_further() {
     let (mut world, _) = stopped_world(67, 3_000);
     let id = begin(&mut world, JobKind::Resend, Selection::default());
@@ -260,6 +282,8 @@ fn a_job_that_is_stopped_goes_no_further() {
     let at = job(&mut world, id);
     assert_eq!(at.state, JobState::Cancelled);
     assert!(at.done < 3_000, "{at:?}");
+    world.run_for(MINUTE_MS);
+    assert_eq!(job(&mut world, id), at);
     world.crash(SECOND_MS);
     world.run_for(HOUR_MS);
     assert_eq!(job(&mut world, id), at);
