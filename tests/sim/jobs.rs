@@ -361,6 +361,42 @@ fn a_replay_reaches_whoever_subscribes_now() {
 }
 
 #[test]
+fn an_event_is_kept_as_long_as_anything_waits_that_was_made_of_it_later() {
+    let mut settings = default_settings();
+    settings.retention_ms = HOUR_MS;
+    let mut world = World::new(embedded(), settings, 73);
+    world.behave("t.example", WELL);
+    world.webhook("t.example", "", Limits::default());
+    world.publish();
+    world.run_for(MINUTE_MS);
+    world.behave("t.example", BUSY);
+    world.behave("u.example", BUSY);
+    let seq = world.log[0].seq;
+    resend(&mut world, seq).expect("is sent again");
+    world.run_for(9 * HOUR_MS);
+    // Nothing but its later delivery needs this one.
+    world.behave("t.example", WELL);
+    let id = world.webhook("u.example", "", Limits::default());
+    let event = event_of(&world, world.log[0].event);
+    act(&mut world, Act::Replay(event, Some(id))).expect("is made");
+    world.run_for(9 * HOUR_MS);
+    assert!(world.attempts_to("t.example").last().is_some_and(|last| last.delivered));
+    world.crash(SECOND_MS);
+    world.run_for(9 * HOUR_MS);
+    world.behave("u.example", WELL);
+    world.run_for(9 * HOUR_MS);
+    assert!(world.attempts_to("u.example").last().is_some_and(|last| last.delivered));
+    assert!(world.on_disk().is_empty());
+    // What ends with its webhook needs it no more either.
+    world.behave("u.example", BUSY);
+    world.publish();
+    world.run_for(MINUTE_MS);
+    is_active(&mut world, id, false);
+    world.run_for(9 * HOUR_MS);
+    assert_eq!(world.store.stats().expect("reads").events, 0, "what nothing needs is gone");
+}
+
+#[test]
 fn a_removed_project_takes_its_jobs_along() {
     let (mut world, _) = stopped_world(70, 2_000);
     begin(&mut world, JobKind::Resend, Selection::default());
