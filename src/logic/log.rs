@@ -128,6 +128,12 @@ mod tests {
         let none = kept(answer(&headers, &body, false), limits);
         assert_eq!((none.headers_extent, none.body_extent), (Extent::Off, Extent::Off));
         assert_eq!(none.size_bytes(), 0);
+        // What just fits is whole.
+        let limits = LogLimits { headers_bytes_max: 26 + 11, body_bytes_max: 50 };
+        let fits = kept(answer(&headers, &body, false), limits);
+        assert_eq!((fits.headers_extent, fits.body_extent), (Extent::Whole, Extent::Whole));
+        assert_eq!((names(&fits), fits.body.len()), (vec!["x-a", "x-b", "x"], 50));
+        let limits = LogLimits { headers_bytes_max: 0, body_bytes_max: 0 };
         // Nothing was left out of nothing.
         let nothing = kept(answer(&[], b"", false), limits);
         assert_eq!((nothing.headers_extent, nothing.body_extent), (Extent::Whole, Extent::Whole));

@@ -251,6 +251,28 @@ fn what_a_webhook_missed_is_brought_in_order_and_once() {
 }
 
 #[test]
+fn a_recovery_takes_up_what_it_is_about_and_each_once() {
+    for (seed, only, wanted) in [(71, Only::Failed, 2), (72, Only::All, 5)] {
+        let mut world = World::new(embedded(), default_settings(), seed);
+        // They have arrived again before the job would make another step.
+        world.behave("t.example", Behaviour::Answer(200, 1, None));
+        let id = world.webhook("t.example", "", Limits::default());
+        world.publish_many(3).expect("accepted");
+        world.run_for(MINUTE_MS);
+        let project = world.project;
+        world.command(Command::PauseWebhook { project, id }).expect("pauses");
+        world.publish_many(2).expect("accepted");
+        is_active(&mut world, id, false);
+        is_active(&mut world, id, true);
+        let selection = Selection { webhook: Some(id), ..Selection::default() };
+        let recovery = begin(&mut world, JobKind::Recover(only), selection);
+        world.run_for(HOUR_MS);
+        assert_eq!(counts(&job(&mut world, recovery)), (JobState::Done, wanted, wanted, 0));
+        assert_eq!(world.log.len() as u64, 3 + wanted, "{only:?}");
+    }
+}
+
+#[test]
 fn a_job_that_is_stopped_goes_no_further() {
     let (mut world, _) = stopped_world(67, 3_000);
     let id = begin(&mut world, JobKind::Resend, Selection::default());
@@ -260,6 +282,8 @@ fn a_job_that_is_stopped_goes_no_further() {
     let at = job(&mut world, id);
     assert_eq!(at.state, JobState::Cancelled);
     assert!(at.done < 3_000, "{at:?}");
+    world.run_for(MINUTE_MS);
+    assert_eq!(job(&mut world, id), at);
     world.crash(SECOND_MS);
     world.run_for(HOUR_MS);
     assert_eq!(job(&mut world, id), at);
@@ -334,6 +358,42 @@ fn a_replay_reaches_whoever_subscribes_now() {
     assert_eq!(refused, Err(ActError::Erased.into()));
     let refused = resend(&mut world, seq).map(|_| ());
     assert_eq!(refused, Err(ActError::Erased.into()));
+}
+
+#[test]
+fn an_event_is_kept_as_long_as_anything_waits_that_was_made_of_it_later() {
+    let mut settings = default_settings();
+    settings.retention_ms = HOUR_MS;
+    let mut world = World::new(embedded(), settings, 73);
+    world.behave("t.example", WELL);
+    world.webhook("t.example", "", Limits::default());
+    world.publish();
+    world.run_for(MINUTE_MS);
+    world.behave("t.example", BUSY);
+    world.behave("u.example", BUSY);
+    let seq = world.log[0].seq;
+    resend(&mut world, seq).expect("is sent again");
+    world.run_for(9 * HOUR_MS);
+    // Nothing but its later delivery needs this one.
+    world.behave("t.example", WELL);
+    let id = world.webhook("u.example", "", Limits::default());
+    let event = event_of(&world, world.log[0].event);
+    act(&mut world, Act::Replay(event, Some(id))).expect("is made");
+    world.run_for(9 * HOUR_MS);
+    assert!(world.attempts_to("t.example").last().is_some_and(|last| last.delivered));
+    world.crash(SECOND_MS);
+    world.run_for(9 * HOUR_MS);
+    world.behave("u.example", WELL);
+    world.run_for(9 * HOUR_MS);
+    assert!(world.attempts_to("u.example").last().is_some_and(|last| last.delivered));
+    assert!(world.on_disk().is_empty());
+    // What ends with its webhook needs it no more either.
+    world.behave("u.example", BUSY);
+    world.publish();
+    world.run_for(MINUTE_MS);
+    is_active(&mut world, id, false);
+    world.run_for(9 * HOUR_MS);
+    assert_eq!(world.store.stats().expect("reads").events, 0, "what nothing needs is gone");
 }
 
 #[test]

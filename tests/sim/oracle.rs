@@ -14,6 +14,7 @@ use postrider::logic::retry::{WINDOW_MS, slot_offset_ms};
 use postrider::model::attempt::Outcome;
 use postrider::model::delivery::{Ending, FailedReason, Pending};
 use postrider::model::ids::{Seq, WebhookId};
+use postrider::model::job::{self, JobId};
 use postrider::model::target::Origin;
 use postrider::model::time::{SECOND_MS, Wall};
 
@@ -46,6 +47,10 @@ pub struct Oracle {
     cancelled: BTreeSet<Seq>,
     /// When a settlement said that it ended.
     pub ended_ms: BTreeMap<Seq, u64>,
+    /// Deliveries whose attempt has ended, and of which nothing was written since.
+    unsettled: BTreeSet<Seq>,
+    /// What each job may have done by what was handed to the store.
+    done: BTreeMap<JobId, BTreeSet<u64>>,
     targets: BTreeMap<Origin, Bucket>,
     under_way: BTreeMap<Seq, (Origin, u64)>,
     /// The newest untried delivery that was started, for each lane.
@@ -73,6 +78,8 @@ impl Oracle {
             again: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             ended_ms: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            done: BTreeMap::new(),
             targets: BTreeMap::new(),
             under_way: BTreeMap::new(),
             newest: BTreeMap::new(),
@@ -113,15 +120,35 @@ impl Oracle {
                         self.cancelled.remove(&seq);
                     }
                 }
-                Op::Settle { key, next: Next::Finished(_), .. } => {
+                Op::Settle { key, next, attempt, .. } => {
                     settlements += 1;
-                    self.ended_ms.insert(key.seq, now_ms);
+                    self.unsettled.remove(&key.seq);
+                    match next {
+                        Next::Finished(_) => drop(self.ended_ms.insert(key.seq, now_ms)),
+                        Next::Pending(row) => {
+                            // What failed for reasons of ours is no attempt, and waits for seconds.
+                            let is_over = attempt.is_some() && row.key.due > row.deadline;
+                            assert!(!is_over, "{row:?} goes on when its time is over");
+                        }
+                    }
                 }
-                Op::Settle { .. } => settlements += 1,
+                Op::PutJob(job) => self.moved_on(job, batch),
                 _ => {}
             }
         }
         assert!(settlements <= SETTLEMENTS_MAX, "{settlements} settlements in one turn");
+    }
+
+    /// How far a job is and what it did for that stand in one batch: neither is there alone.
+    fn moved_on(&mut self, job: &job::Job, batch: &Batch) {
+        let is_done =
+            |op: &&Op| matches!(op, Op::Requeue(_) | Op::Cancel { .. } | Op::EnqueueLater(_));
+        let now = batch.ops.iter().filter(is_done).count() as u64;
+        // A batch that was refused is decided anew: it begins where that one did.
+        let known = self.done.entry(job.id).or_insert_with(|| BTreeSet::from([0]));
+        let before = job.done.checked_sub(now);
+        assert!(before.is_some_and(|done| known.contains(&done)), "{now} done at once: {job:?}");
+        known.insert(job.done);
     }
 
     /// Whoever cancelled a delivery was told that it is.
@@ -232,13 +259,21 @@ impl Oracle {
     pub fn ended(&mut self, end: &AttemptEnd) {
         let seq = end.row.key.seq;
         self.under_way.remove(&seq);
+        self.unsettled.insert(seq);
         if let Outcome::Status(200..=299) = end.response.outcome {
             self.delivered.insert(seq);
         }
     }
 
+    /// The loop has turned: what came of an attempt is on its way to the disk. (What the store
+    /// makes of it, is known to its mirror.)
+    pub fn turned(&self) {
+        assert!(self.unsettled.is_empty(), "attempts of {:?} left no trace", self.unsettled);
+    }
+
     /// The process is gone.
     pub fn crashed(&mut self) {
+        self.unsettled.clear();
         if !self.under_way.is_empty() {
             self.marks.insert("a crash with attempts under way");
         }

@@ -476,6 +476,7 @@ impl World {
             let off_ms = self.medium.off_ms();
             self.crash(off_ms);
         }
+        self.oracle.turned();
     }
 
     /// What the store called back comes when the disk is done.
@@ -563,7 +564,8 @@ impl World {
                 let outcome = Outcome::Failure(Failure::OutOfResources);
                 return self.end(&next, outcome, DISK_MS, None);
             };
-            if event.is_some_and(|event| event.erased_at.is_some()) {
+            let event = event.expect("the store keeps the event of what waits");
+            if event.erased_at.is_some() {
                 let ending = Ending::Cancelled(CancelledReason::Erased);
                 return self.later(DISK_MS, Message::Unsendable(next.row, ending));
             }

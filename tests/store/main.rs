@@ -9,6 +9,7 @@ mod found;
 mod jobs;
 mod revisions;
 mod room;
+mod sync;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

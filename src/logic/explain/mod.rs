@@ -347,3 +347,6 @@ pub struct Place<'a> {
     /// Its target, if its webhook is there still.
     pub target: Option<&'a Origin>,
 }
+
+#[cfg(test)]
+mod tests;
