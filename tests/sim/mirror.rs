@@ -169,6 +169,8 @@ impl Mirror {
         let same = match (mine, found) {
             (Some(mine), None) => self.is_trimmed || is_swept(mine),
             (None, Some(found)) => is_swept(found),
+            // An attempt that was under way ended before the step that would have moved its row.
+            (Some(mine), Some(found)) if is_swept(mine) && !is_swept(found) => return None,
             (mine, found) => mine == found,
         };
         if !same {

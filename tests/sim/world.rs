@@ -195,9 +195,10 @@ impl World {
     ) -> Result<WebhookId, CommandError> {
         let draft = draft(host, path, limits);
         if self.medium.is_bad() {
-            let loaded = self.store.load().expect("reads");
-            let same = |webhook: &&Webhook| webhook.target_url == draft.target_url;
-            if let Some(webhook) = loaded.webhooks.iter().find(same) {
+            let catalog = self.core.catalog();
+            let catalog = catalog.read().expect("not poisoned");
+            let same = |webhook: &&Arc<Webhook>| webhook.target_url == draft.target_url;
+            if let Some(webhook) = catalog.webhooks_of(self.project).find(same) {
                 return Ok(webhook.id);
             }
         }
