@@ -30,8 +30,8 @@ use crate::logic::log::LogLimits;
 use crate::logic::quota::Rate;
 use crate::net::{self, LOOKUPS_MAX, Net, NetConfig, NetError, SystemResolver};
 use crate::source::native::PublishLimits;
-use crate::store::embedded::{self, Embedded, OpenError};
 use crate::store::Store;
+use crate::store::embedded::{self, Embedded, OpenError};
 
 /// Clients whose requests are counted one by one.
 const CLIENT_KEYS_MAX: usize = 10_000;
