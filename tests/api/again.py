@@ -244,7 +244,7 @@ def cancels(report, stage):
             lambda a: a.json()["matched"] == 10)
         report.equal("by the code of the last answer", tried.json()["matched"], 10)
         origin = target.receiver.url("").rstrip("/")
-        for name, value, matched in (("code", 404, 0), ("code", "5xx", 10), ("code", "4xx", 0),
+        for name, value, matched in (("code", 404, 0), ("code", "5xx", 20), ("code", "4xx", 0),
                                      ("code", "none", 0), ("target", origin, 20),
                                      ("target", "http://127.0.0.1:9", 0), ("since", EPOCH, 20),
                                      ("until", EPOCH, 0), ("event", "file.stored", 10)):
