@@ -115,14 +115,14 @@ impl Records for Memory {
     }
 
     fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError> {
-        let all = self.lock().deliveries().into_values();
+        let state = self.lock();
+        let all = state.deliveries().into_values().filter(|_| state.events.contains_key(&event));
         Ok(all.filter(|delivery| delivery.event() == event).take(rows_max).collect())
     }
 
     fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError> {
-        let all = self.lock().deliveries().into_values();
-        let mut own = all.filter(|delivery| delivery.webhook() == webhook);
-        Ok(own.find(|delivery| delivery.event() == event))
+        let own = self.deliveries_of(event, usize::MAX)?;
+        Ok(own.into_iter().find(|delivery| delivery.webhook() == webhook))
     }
 
     fn events(&self, query: &EventQuery) -> Result<Vec<Seq>, ReadError> {

@@ -40,11 +40,11 @@ pub trait Records: Send + Sync {
     /// Deliveries by project or webhook, status and number.
     fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError>;
 
-    /// The deliveries of an event, by number, at most `rows_max`. Unlike those of a webhook they
+    /// The deliveries of an event that is kept, by number, at most `rows_max`. Unlike those of a webhook they
     /// are found among the ones that were accepted with it, and those that came later.
     fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError>;
 
-    /// The delivery of an event for a webhook, if it has one: however many others the event has.
+    /// The delivery of an event that is kept for a webhook, if it has one: however many others the event has.
     fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError>;
 
     /// Events of a project by number. Payloads can be large: each is read by itself.

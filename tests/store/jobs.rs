@@ -12,7 +12,7 @@ use postrider::model::time::Wall;
 use postrider::store::memory::Memory;
 use postrider::store::{CommitError, Store};
 
-use super::{History, attempt, commit, event, on_memory, pending, project};
+use super::{History, attempt, commit, event, on_memory, pending, project, upkeep};
 
 const REQUESTED: Ending = Ending::Cancelled(CancelledReason::Requested);
 
@@ -87,5 +87,27 @@ fn a_cancellation_finds_its_delivery_wherever_it_waits() {
         store.commit(batch, Box::new(move |result| sender.send(result).expect("waits")));
         let refused = receiver.recv().expect("answers");
         assert!(matches!(refused, Err(CommitError::Refused(0))), "{refused:?}");
+    }
+}
+
+#[test]
+fn an_event_that_is_gone_has_no_deliveries() {
+    let stores = [Box::new(Memory::new()) as Box<dyn Store>, Box::new(on_memory())];
+    for store in stores {
+        let event = event(1, 0);
+        let (seq, later) = (event.id.seq, pending(1, 9_000, Seq::at(Wall(9_000)), event.id.seq, 0));
+        commit(&*store, vec![Op::PutEvent(event), Op::EnqueueLater(later)]);
+        let webhook = later.key.webhook;
+        assert!(store.delivery_of(seq, webhook).expect("reads").is_some());
+        let (key, at) = (later.key, Wall(9_001));
+        let ended = Op::Cancel { seq: key.seq, webhook, ending: REQUESTED, at };
+        commit(&*store, vec![ended]);
+        assert_eq!(store.deliveries_of(seq, 2).expect("reads").len(), 1);
+        // The event is old enough to go, and its delivery is not.
+        upkeep(&*store, 1_000, 10);
+        assert!(store.event(seq).expect("reads").is_none());
+        assert!(store.delivery(key.seq).expect("reads").is_some());
+        assert!(store.deliveries_of(seq, 2).expect("reads").is_empty());
+        assert!(store.delivery_of(seq, webhook).expect("reads").is_none());
     }
 }

@@ -89,6 +89,10 @@ impl Shared {
         only: Option<WebhookId>,
         rows_max: usize,
     ) -> Result<Vec<Delivery>, ReadError> {
+        // What came later is not known any more once the event is gone.
+        if self.event_place(event)?.is_none() {
+            return Ok(Vec::new());
+        }
         let layers = self.layers();
         let view = self.view().map_err(broken)?;
         let finder = Finder::new(&layers, &view)?;
