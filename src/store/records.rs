@@ -27,7 +27,7 @@ pub trait Records: Send + Sync {
     ) -> Result<Option<IdempotencyRecord>, ReadError>;
 
     /// A webhook as it is, or was, at this revision. One that is replaced or removed is kept as long
-    /// as a delivery that it was used for, of each webhook the last [`REVISIONS_MAX`].
+    /// as a delivery that it was used for, of each webhook the last [`REVISIONS_MAX`](super::REVISIONS_MAX).
     fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError>;
 
     /// How a delivery ended, if it did.
