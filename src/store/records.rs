@@ -27,7 +27,8 @@ pub trait Records: Send + Sync {
     ) -> Result<Option<IdempotencyRecord>, ReadError>;
 
     /// A webhook as it is, or was, at this revision. One that is replaced or removed is kept as long
-    /// as a delivery that it was used for, of each webhook the last [`REVISIONS_MAX`](super::REVISIONS_MAX).
+    /// as a delivery that it was used for, of each webhook the last
+    /// [`REVISIONS_MAX`](super::REVISIONS_MAX).
     fn revision(&self, id: WebhookId, revision: u64) -> Result<Option<Webhook>, ReadError>;
 
     /// How a delivery ended, if it did.
@@ -40,11 +41,12 @@ pub trait Records: Send + Sync {
     /// Deliveries by project or webhook, status and number.
     fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>, ReadError>;
 
-    /// The deliveries of an event that is kept, by number, at most `rows_max`. Unlike those of a webhook they
-    /// are found among the ones that were accepted with it, and those that came later.
+    /// The deliveries of an event that is kept, by number, at most `rows_max`. Unlike those of a
+    /// webhook they are found among the ones that were accepted with it, and those that came later.
     fn deliveries_of(&self, event: Seq, rows_max: usize) -> Result<Vec<Delivery>, ReadError>;
 
-    /// The delivery of an event that is kept for a webhook, if it has one: however many others the event has.
+    /// The delivery of an event that is kept for a webhook, if it has one: however many others the
+    /// event has.
     fn delivery_of(&self, event: Seq, webhook: WebhookId) -> Result<Option<Delivery>, ReadError>;
 
     /// Events of a project by number. Payloads can be large: each is read by itself.
