@@ -4,9 +4,9 @@
 //! was under way when the process died, whole or not at all; nothing else. Must never be asked by
 //! the process that is simulated.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use postrider::logic::batch::{Batch, Op};
+use postrider::logic::batch::{Batch, Next, Op};
 use postrider::model::delivery::{Ending, FailedReason, Finished, Pending, Queue};
 use postrider::model::ids::Seq;
 use postrider::model::time::Wall;
@@ -28,6 +28,8 @@ pub struct Mirror {
     /// Deliveries whose log was not compared since they ended, and all others.
     deliveries: BTreeSet<Seq>,
     compared: BTreeSet<Seq>,
+    /// How attempts of deliveries ended whose row a step of upkeep had moved here before.
+    late: BTreeMap<Seq, Finished>,
     pub hanging: Option<Hanging>,
     /// The journal was over its limit: logs may be gone, what is pending never.
     pub is_trimmed: bool,
@@ -113,11 +115,21 @@ impl Mirror {
             .iter()
             .filter_map(|op| if let Op::Enqueue(row) = op { Some(row.key.seq) } else { None })
             .collect();
+        let late: Vec<Finished> = batch
+            .ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Settle { next: Next::Finished(end), .. } => Some(*end),
+                _ => None,
+            })
+            .filter(|end| self.finished(end.seq).is_some())
+            .collect();
         let (sender, receiver) = std::sync::mpsc::channel();
         self.memory.commit(batch, Box::new(move |result| sender.send(result).expect("waits")));
         let result = receiver.try_recv().expect("memory calls back at once");
         if result.is_ok() {
             self.deliveries.extend(rows);
+            self.late.extend(late.into_iter().map(|end| (end.seq, end)));
         }
         result
     }
@@ -169,8 +181,11 @@ impl Mirror {
         let same = match (mine, found) {
             (Some(mine), None) => self.is_trimmed || is_swept(mine),
             (None, Some(found)) => is_swept(found),
-            // An attempt that was under way ended before the step that would have moved its row.
-            (Some(mine), Some(found)) if is_swept(mine) && !is_swept(found) => return None,
+            // An attempt that was under way ended before the step that would have moved its row:
+            // here that step had come first.
+            (Some(mine), Some(found)) if is_swept(mine) && self.late.get(&seq) == Some(&found) => {
+                return None;
+            }
             (mine, found) => mine == found,
         };
         if !same {
