@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this file is where the bans of .clippy.toml end")]
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -83,6 +84,31 @@ pub async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Result<T, Elap
 /// If the system has none to give: nothing may be signed or named without it.
 pub fn fill_random(buffer: &mut [u8]) {
     getrandom::fill(buffer).expect("the operating system gives random bytes");
+}
+
+/// 128 random bits for what has to be unique and need not be secret: drawn from the operating
+/// system in blocks, one call for many.
+#[must_use]
+pub fn random_u128() -> u128 {
+    RANDOM_BLOCK.with_borrow_mut(|(block, used)| {
+        if *used == block.len() {
+            fill_random(block);
+            *used = 0;
+        }
+        let mut bytes = [0; RANDOM_BYTES];
+        bytes.copy_from_slice(&block[*used..*used + RANDOM_BYTES]);
+        *used += RANDOM_BYTES;
+        u128::from_le_bytes(bytes)
+    })
+}
+
+const RANDOM_BYTES: usize = 16;
+const RANDOM_BLOCK_BYTES: usize = 64 * RANDOM_BYTES;
+
+thread_local! {
+    /// Random bytes, and how many of them were used.
+    static RANDOM_BLOCK: RefCell<([u8; RANDOM_BLOCK_BYTES], usize)> =
+        const { RefCell::new(([0; RANDOM_BLOCK_BYTES], RANDOM_BLOCK_BYTES)) };
 }
 
 /// 64 random bits.

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::dialect::object::Object;
 use crate::http::body::{self, Body};
 use crate::http::peer::Peer;
-use crate::http::respond::{self, JSON};
+use crate::http::respond::{self, JSON, RequestId};
 use crate::http::server::Service;
 use crate::logic::address::AllowList;
 use crate::logic::sign::{self, VerifyError};
@@ -258,7 +258,12 @@ impl Seen {
 }
 
 impl Service for Receiver {
-    async fn handle(&self, request: Request<Incoming>, _peer: Peer) -> Response<Body> {
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        _peer: Peer,
+        _id: &RequestId,
+    ) -> Response<Body> {
         let (parts, incoming) = request.into_parts();
         match body::read(incoming, BODY_BYTES_MAX, BODY_TIMEOUT_MS).await {
             Ok(body) => self.receive(parts, body).await,

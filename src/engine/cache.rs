@@ -4,7 +4,7 @@
 //! Owns a bounded first-in-first-out cache, and with each event what its webhooks share of the
 //! rendered body. Must never be relied on: an event that is not here is on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use crate::dialect::{self, RenderError, Shared};
@@ -45,8 +45,9 @@ impl Cached {
 #[derive(Debug, Default)]
 pub struct EventCache {
     events: BTreeMap<Seq, Kept>,
-    /// Events by the order in which they came.
-    order: BTreeMap<u64, Seq>,
+    /// Events in the order in which they came. Those that have gone since stay until they are first,
+    /// or too many.
+    order: VecDeque<(u64, Seq)>,
     next: u64,
     bytes: usize,
 }
@@ -77,14 +78,36 @@ impl EventCache {
         let number = self.next;
         self.next += 1;
         self.bytes += bytes;
-        self.order.insert(number, seq);
+        self.order.push_back((number, seq));
         let cached = Arc::new(Cached::new(event));
         self.events.insert(seq, Kept { cached, wanted, number, bytes });
         while self.bytes > BYTES_MAX
-            && let Some((_, oldest)) = self.order.first_key_value()
+            && let Some((number, seq)) = self.order.pop_front()
         {
-            self.remove(*oldest);
+            if self.is_kept(number, seq) {
+                self.remove(seq);
+            }
         }
+        self.forget_gone();
+    }
+
+    /// Drops from the order what has gone: from its front, and everywhere once that is most of it.
+    fn forget_gone(&mut self) {
+        while let Some((number, seq)) = self.order.front()
+            && !self.is_kept(*number, *seq)
+        {
+            self.order.pop_front();
+        }
+        if self.order.len() > 2 * self.events.len() {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|(number, seq)| self.is_kept(*number, *seq));
+            self.order = order;
+        }
+    }
+
+    /// Whether an event is still here since it came as this number.
+    fn is_kept(&self, number: u64, seq: Seq) -> bool {
+        self.events.get(&seq).is_some_and(|kept| kept.number == number)
     }
 
     /// An event, if it is still here.
@@ -105,8 +128,7 @@ impl EventCache {
 
     /// Lets an event go.
     pub fn remove(&mut self, seq: Seq) {
-        if let Some(Kept { number, bytes, .. }) = self.events.remove(&seq) {
-            self.order.remove(&number);
+        if let Some(Kept { bytes, .. }) = self.events.remove(&seq) {
             self.bytes -= bytes;
         }
     }
@@ -119,27 +141,30 @@ mod tests {
     use crate::model::ids::{EventId, ProjectId};
     use crate::model::time::Wall;
 
+    fn event(n: u64, bytes: usize) -> Arc<Event> {
+        Arc::new(Event {
+            id: EventId { seq: Seq(n), salt: 0 },
+            project: ProjectId::new(1).expect("an id"),
+            kind: Kind::Custom,
+            dialect: Dialect::Custom,
+            name: EventName::parse("a").expect("a name"),
+            data: vec![b' '; bytes],
+            file: None,
+            initiator: None,
+            previous_values: None,
+            occurred_at: None,
+            accepted_at: Wall(1),
+            idempotency_key: None,
+            source: Source::Native,
+            erased_at: None,
+        })
+    }
+
     #[test]
     fn is_bounded_and_lets_the_oldest_go() {
         let mut cache = EventCache::default();
         for n in 1..=100 {
-            let event = Arc::new(Event {
-                id: EventId { seq: Seq(n), salt: 0 },
-                project: ProjectId::new(1).expect("an id"),
-                kind: Kind::Custom,
-                dialect: Dialect::Custom,
-                name: EventName::parse("a").expect("a name"),
-                data: vec![b' '; 1024 * 1024],
-                file: None,
-                initiator: None,
-                previous_values: None,
-                occurred_at: None,
-                accepted_at: Wall(1),
-                idempotency_key: None,
-                source: Source::Native,
-                erased_at: None,
-            });
-            cache.put(event, 2);
+            cache.put(event(n, 1024 * 1024), 2);
         }
         assert!(cache.bytes <= BYTES_MAX);
         assert!(cache.get(Seq(1)).is_none());
@@ -153,6 +178,28 @@ mod tests {
         for n in 1..100 {
             cache.remove(Seq(n));
         }
-        assert_eq!((cache.bytes, cache.order.len()), (0, 0));
+        assert_eq!((cache.bytes, cache.events.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_has_gone_is_forgotten() {
+        let mut cache = EventCache::default();
+        // The first stays, so that the front of the order never moves.
+        cache.put(event(1, 8), 1);
+        for n in 2..1_000 {
+            cache.put(event(n, 8), 1);
+            assert!(cache.order.len() <= 2 * cache.events.len());
+            cache.attempted(Seq(n));
+        }
+        // One that comes again counts from when it came again.
+        cache.put(event(2, 8), 1);
+        cache.remove(Seq(1));
+        for n in 1_000..1_100 {
+            cache.put(event(n, BYTES_MAX / 64), 1);
+            let oldest = cache.order.front().map(|(_, seq)| *seq);
+            assert_eq!(oldest, cache.events.first_key_value().map(|(seq, _)| *seq));
+        }
+        assert!(cache.get(Seq(2)).is_none());
+        assert!(cache.get(Seq(1_099)).is_some());
     }
 }

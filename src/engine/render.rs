@@ -3,6 +3,7 @@
 //! Owns the headers that are ours. Must never depend on anything but its arguments: what a webhook's
 //! revision, an event and an attempt's record say has to give the same bytes again.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,20 +43,21 @@ pub(super) fn request(recipe: &Recipe<'_>, cached: &Cached) -> Option<Request> {
     let shared = cached.shared(webhook.format).ok()?;
     let body = dialect::body(&shared, webhook, recipe.public_key);
     let signed = sign::signatures(webhook, &id, recipe.started.unix_seconds(), &body);
-    let ours = [
-        ("postrider-event", cached.event.id.to_string()),
-        ("postrider-webhook", webhook.id.to_string()),
-        ("postrider-attempt", recipe.number.to_string()),
-        ("postrider-sequence", recipe.delivery.0.to_string()),
-    ];
-    let mut headers = vec![
+    let mut values = Values::default();
+    for (name, value) in &signed {
+        values.add(name_of(name)?, value);
+    }
+    values.add(EVENT, cached.event.id);
+    values.add(WEBHOOK, webhook.id);
+    values.add(ATTEMPT, recipe.number);
+    values.add(SEQUENCE, recipe.delivery.0);
+    let mut headers = Vec::with_capacity(HEADERS_USUAL + webhook.headers.len());
+    headers.extend([
         (header::CONTENT_TYPE, HeaderValue::from_static(dialect::content_type(webhook.format))),
         (header::ACCEPT, HeaderValue::from_static("*/*")),
         (header::USER_AGENT, recipe.user_agent.clone()),
-    ];
-    for (name, value) in signed.into_iter().chain(ours) {
-        headers.push((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
-    }
+    ]);
+    values.end(&mut headers)?;
     for (name, value) in &webhook.headers {
         headers.push((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
     }
@@ -67,6 +69,65 @@ pub(super) fn request(recipe: &Recipe<'_>, cached: &Cached) -> Option<Request> {
         allow: Arc::clone(recipe.allow),
         listener: webhook.listener,
     })
+}
+
+const EVENT: HeaderName = HeaderName::from_static("postrider-event");
+const WEBHOOK: HeaderName = HeaderName::from_static("postrider-webhook");
+const ATTEMPT: HeaderName = HeaderName::from_static("postrider-attempt");
+const SEQUENCE: HeaderName = HeaderName::from_static("postrider-sequence");
+const UPLOADCARE_SIGNATURE: HeaderName = HeaderName::from_static("x-uc-signature");
+const WEBHOOK_ID: HeaderName = HeaderName::from_static(sign::WEBHOOK_ID);
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static(sign::WEBHOOK_TIMESTAMP);
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static(sign::WEBHOOK_SIGNATURE);
+/// Headers of a request whose webhook adds none.
+const HEADERS_USUAL: usize = 12;
+/// What the values take as a rule, in bytes.
+const VALUES_BYTES_USUAL: usize = 320;
+
+/// The name of a signature's header. Those of most requests need no parsing.
+fn name_of(name: &'static str) -> Option<HeaderName> {
+    match name {
+        sign::UPLOADCARE_SIGNATURE => Some(UPLOADCARE_SIGNATURE),
+        sign::WEBHOOK_ID => Some(WEBHOOK_ID),
+        sign::WEBHOOK_TIMESTAMP => Some(WEBHOOK_TIMESTAMP),
+        sign::WEBHOOK_SIGNATURE => Some(WEBHOOK_SIGNATURE),
+        other => HeaderName::try_from(other).ok(),
+    }
+}
+
+/// Values of headers, one behind the other in one buffer that they share: a request is copied
+/// before it is sent, in case its connection turns out to be dead, and so copies no value.
+struct Values {
+    text: String,
+    /// Each with the place where its value ends.
+    names: Vec<(HeaderName, usize)>,
+}
+
+impl Default for Values {
+    fn default() -> Values {
+        Values {
+            text: String::with_capacity(VALUES_BYTES_USUAL),
+            names: Vec::with_capacity(HEADERS_USUAL),
+        }
+    }
+}
+
+impl Values {
+    fn add(&mut self, name: HeaderName, value: impl fmt::Display) {
+        // A string takes everything.
+        let _ = write!(self.text, "{value}");
+        self.names.push((name, self.text.len()));
+    }
+
+    fn end(self, headers: &mut Vec<(HeaderName, HeaderValue)>) -> Option<()> {
+        let text = Bytes::from(self.text);
+        let mut start = 0;
+        for (name, end) in self.names {
+            headers.push((name, HeaderValue::from_maybe_shared(text.slice(start..end)).ok()?));
+            start = end;
+        }
+        Some(())
+    }
 }
 
 /// CRC-32C of a request: the same for what was sent and for what is shown, or something that the

@@ -27,10 +27,14 @@ use crate::model::event::Source;
 const MANAGE_BYTES_MAX: usize = 64 * 1_024;
 
 impl Service for Api {
-    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        id: &RequestId,
+    ) -> Response<Body> {
         let method = request.method().clone();
         let path = shown_path(request.uri().path()).to_owned();
-        let id = request.extensions().get::<RequestId>().cloned();
         let started = clock::mono();
         let route = Route::of(request.uri().path());
         let source = route.as_ref().and_then(Route::publishes);
@@ -39,7 +43,7 @@ impl Service for Api {
             self.intake.answered(source, response.status());
         }
         tracing::debug!(
-            request = id.as_ref().map(RequestId::as_str),
+            request = id.as_str(),
             client = %peer.client,
             %method,
             %path,

@@ -3,6 +3,7 @@
 //! Owns their forms. Must never be called below this floor: there, chance is an argument.
 
 use crate::clock;
+use crate::logic::sign;
 use crate::model::draft::ProjectDraft;
 use crate::model::ids::{ProjectId, alnum_id};
 use crate::model::project::ProjectSettings;
@@ -57,21 +58,24 @@ pub fn operator_token() -> Secret {
 pub fn hex<const N: usize>() -> String {
     let mut bytes = [0; N];
     clock::fill_random(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    sign::hex(&bytes)
 }
 
 /// A random UUID (version 4 of RFC 9562).
 #[must_use]
 pub fn uuid() -> String {
-    let mut bytes = [0; 16];
-    clock::fill_random(&mut bytes);
-    uuid_of(u128::from_be_bytes(bytes))
+    uuid_of(clock::random_u128())
 }
 
 fn uuid_of(bits: u128) -> String {
     let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    let digits = sign::hex(&bits.to_be_bytes());
+    let mut out = String::with_capacity(digits.len() + 4);
+    for (place, group) in [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().enumerate() {
+        out.push_str(if place == 0 { "" } else { "-" });
+        out.push_str(&digits[group]);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ pub trait Service: Send + Sync + 'static {
         &self,
         request: Request<Incoming>,
         peer: Peer,
+        id: &RequestId,
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
@@ -334,7 +335,7 @@ struct Link<S> {
 
 async fn answer<S: Service>(
     link: Arc<Link<S>>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Tracked>, Infallible> {
     let busy = link.activity.request();
     let config = &link.shared.config;
@@ -346,10 +347,7 @@ async fn answer<S: Service>(
         None => Peer::control(),
     };
     let response = match admit(config, &request, peer) {
-        Ok(()) => {
-            request.extensions_mut().insert(id.clone());
-            link.shared.service.handle(request, peer).await
-        }
+        Ok(()) => link.shared.service.handle(request, peer, &id).await,
         Err(refusal) => *refusal,
     };
     if had_body && !response.status().is_success() {

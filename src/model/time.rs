@@ -60,10 +60,17 @@ impl Wall {
     #[must_use]
     pub fn rfc3339_micros(self) -> String {
         let c = Civil::of(self);
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}000Z",
-            c.year, c.month, c.day, c.hour, c.minute, c.second, c.milli
-        )
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let parts = [c.year, c.month, c.day, c.hour, c.minute, c.second, c.milli];
+        let places = [0..4, 5..7, 8..10, 11..13, 14..16, 17..19, 20..23];
+        for (part, place) in parts.into_iter().zip(places) {
+            let mut rest = part;
+            for digit in text[place].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        text.map(char::from).iter().collect()
     }
 
     /// `Mon, 05 Nov 2018 13:14:41 GMT` (RFC 9110 IMF-fixdate).

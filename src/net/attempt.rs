@@ -168,7 +168,8 @@ fn render(request: &Request, proxy: Option<&Proxy>) -> Result<http::Request<Full
     } else {
         Uri::from(path_and_query)
     };
-    let mut headers = HeaderMap::new();
+    // The host, and the length that the HTTP client adds.
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + 2);
     headers.insert(HOST, HeaderValue::try_from(authority).map_err(|_| Failure::RequestInvalid)?);
     for (name, value) in &request.headers {
         if RESERVED.contains(name) {

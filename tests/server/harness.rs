@@ -42,7 +42,12 @@ impl App {
 }
 
 impl Service for App {
-    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        id: &RequestId,
+    ) -> Response<Body> {
         let path = request.uri().path().to_owned();
         self.seen.lock().unwrap().push(path.clone());
         match path.as_str() {
@@ -64,7 +69,7 @@ impl Service for App {
                 respond::stream(StatusCode::OK, "application/x-ndjson", body)
             }
             "/peer" => text(&format!("{} {}", peer.client, peer.control)),
-            "/id" => text(request.extensions().get::<RequestId>().unwrap().as_str()),
+            "/id" => text(id.as_str()),
             "/refuse" => respond::detail(StatusCode::UNAUTHORIZED, JSON, "no"),
             "/none" => respond::no_content(),
             "/panic" => panic!("as the test asked"),
