@@ -5,6 +5,9 @@
 
 use crate::model::json::{Json, write_string};
 
+/// What most objects take, in bytes.
+const BYTES_USUAL: usize = 256;
+
 /// An object under construction.
 #[derive(Debug)]
 pub struct Object {
@@ -21,7 +24,15 @@ impl Object {
     /// An object without fields.
     #[must_use]
     pub fn new() -> Object {
-        Object { out: vec![b'{'] }
+        Object::with_room(BYTES_USUAL)
+    }
+
+    /// An object without fields, with room for so many bytes before its buffer has to grow.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Object {
+        let mut out = Vec::with_capacity(bytes);
+        out.push(b'{');
+        Object { out }
     }
 
     /// Adds a string.

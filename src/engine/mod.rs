@@ -51,6 +51,7 @@ use self::command::{Answer, Command, CommandError};
 use self::core::{Core, Effect, Message, Question};
 use self::counters::Counters;
 use self::feed::Feed;
+use self::perform::Outside;
 use self::reads::Looks;
 use self::recent::Recent;
 use self::submit::{Accepted, Submission, SubmitError};
@@ -301,12 +302,8 @@ fn known_answer(
 /// The engine's shell.
 pub struct Engine {
     core: Core,
-    store: Arc<dyn Store>,
-    net: Arc<Net>,
-    recent: Arc<Recent>,
+    outside: Arc<Outside>,
     messages: mpsc::UnboundedReceiver<Message>,
-    /// For those who report back.
-    sender: mpsc::UnboundedSender<Message>,
     status: Arc<Status>,
     deliver: bool,
     counters: Arc<Counters>,
@@ -338,19 +335,8 @@ impl Engine {
         let attempts = tokio::task::JoinSet::new();
         let deliver = settings.deliver;
         let counters = core.counters();
-        let recent = Arc::default();
-        let engine = Engine {
-            core,
-            store,
-            net,
-            recent,
-            messages,
-            sender,
-            status,
-            deliver,
-            counters,
-            attempts,
-        };
+        let outside = Arc::new(Outside { store, net, recent: Recent::default(), messages: sender });
+        let engine = Engine { core, outside, messages, status, deliver, counters, attempts };
         Ok((engine, handle))
     }
 
@@ -414,81 +400,74 @@ impl Engine {
         self.core.apply(clock::now(), message);
     }
 
-    /// The one place that acts.
+    /// The one place that acts. What the store calls back must not hold the store: it would be
+    /// closed in its own thread.
     fn perform(&mut self) {
         while let Some(effect) = self.core.poll() {
-            let report = self.sender.clone();
+            let outside = Arc::clone(&self.outside);
             match effect {
                 Effect::Commit { ticket, batch } => {
                     let started = clock::mono();
                     let counters =
                         (batch.durability == Durability::Now).then(|| Arc::clone(&self.counters));
+                    let report = outside.messages.clone();
                     let done = Box::new(move |result| {
                         if let Some(counters) = counters {
                             counters.commit(clock::mono().since(started));
                         }
                         tell(&report, Message::Committed { ticket, result });
                     });
-                    self.store.commit(batch, done);
+                    outside.store.commit(batch, done);
                 }
                 Effect::Fetch { number, webhook, queue, after, rows } => {
-                    let store = Arc::clone(&self.store);
                     let erasures = self.core.erasures();
                     tokio::task::spawn_blocking(move || {
-                        let page = store.due(webhook, queue, after, rows);
+                        let page = outside.store.due(webhook, queue, after, rows);
                         if let Err(error) = &page {
                             tracing::error!(%error, %webhook, "A lane's queue can't be read.");
                         }
                         // A fetch that goes on is one of a lane that makes headway.
                         if let (Ok(page), Queue::Fresh, Some(_)) = (&page, queue, after) {
-                            let events = read_ahead(&*store, &page.rows);
-                            tell(&report, Message::ReadAhead { erasures, events });
+                            let events = read_ahead(&*outside.store, &page.rows);
+                            outside.tell(Message::ReadAhead { erasures, events });
                         }
                         let rows = page.ok().map(|page| (page.rows, page.more));
-                        tell(&report, Message::Fetched { number, webhook, rows });
+                        outside.tell(Message::Fetched { number, webhook, rows });
                     });
                 }
                 Effect::Start(next) => {
-                    let events = perform::Events {
-                        store: Arc::clone(&self.store),
-                        recent: Arc::clone(&self.recent),
-                        erasures: self.core.erasures(),
-                    };
-                    let net = Arc::clone(&self.net);
+                    let erasures = self.core.erasures();
                     self.attempts.spawn(async move {
-                        tell(&report, perform::attempt(next, events, net).await);
+                        outside.tell(perform::attempt(next, erasures, &outside).await);
                     });
                 }
                 Effect::ReadExpired { finished, omitted } => {
-                    let store = Arc::clone(&self.store);
                     tokio::task::spawn_blocking(move || {
-                        let event = store.event(finished.event).ok().flatten();
-                        tell(&report, Message::ExpiredRead { finished, omitted, event });
+                        let event = outside.store.event(finished.event).ok().flatten();
+                        outside.tell(Message::ExpiredRead { finished, omitted, event });
                     });
                 }
                 Effect::LookForRoom => {
-                    let store = Arc::clone(&self.store);
                     tokio::task::spawn_blocking(move || {
-                        if let Ok(stats) = store.stats() {
-                            tell(&report, Message::Room { is_full: stats.is_full });
+                        if let Ok(stats) = outside.store.stats() {
+                            outside.tell(Message::Room { is_full: stats.is_full });
                         }
                     });
                 }
                 Effect::Look { number, look } => {
-                    let store = Arc::clone(&self.store);
                     tokio::task::spawn_blocking(move || {
-                        let found = look.read(&*store);
+                        let found = look.read(&*outside.store);
                         if let Err(error) = &found {
                             tracing::error!(%error, "What a job needs can't be read.");
                         }
-                        tell(&report, Message::Looked(number, found.ok()));
+                        outside.tell(Message::Looked(number, found.ok()));
                     });
                 }
-                Effect::Upkeep { keep_since, rows_max } => self.store.upkeep(
-                    keep_since,
-                    rows_max,
-                    Box::new(move |result| tell(&report, Message::UpkeepDone(result))),
-                ),
+                Effect::Upkeep { keep_since, rows_max } => {
+                    let report = outside.messages.clone();
+                    let done = Box::new(move |result| tell(&report, Message::UpkeepDone(result)));
+                    outside.store.upkeep(keep_since, rows_max, done);
+                }
             }
         }
     }

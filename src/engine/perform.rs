@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::cache::Cached;
 use super::core::{AttemptEnd, Message, NextAttempt};
 use super::recent::Recent;
@@ -18,8 +20,8 @@ use crate::net::{Net, Response};
 use crate::store::{ReadError, Store};
 
 /// Makes the attempt and says how it ended.
-pub(super) async fn attempt(next: Box<NextAttempt>, events: Events, net: Arc<Net>) -> Message {
-    let cached = match events.load(&next).await {
+pub(super) async fn attempt(next: Box<NextAttempt>, erasures: u64, outside: &Outside) -> Message {
+    let cached = match outside.event(&next, erasures).await {
         Ok(cached) => cached,
         Err(Loss::Damaged) => {
             tracing::error!(
@@ -63,7 +65,7 @@ pub(super) async fn attempt(next: Box<NextAttempt>, events: Events, net: Arc<Net
     let revision = next.webhook.revision;
     let NextAttempt { row, probe, .. } = *next;
     let response = match request {
-        Some(request) => net.attempt(request).await,
+        Some(request) => outside.net.attempt(request).await,
         None => now_failed(Failure::RequestInvalid),
     };
     Message::Ended(Box::new(AttemptEnd {
@@ -78,14 +80,16 @@ pub(super) async fn attempt(next: Box<NextAttempt>, events: Events, net: Arc<Net
     }))
 }
 
-/// Where events come from that are not in memory.
-pub(super) struct Events {
-    /// Where they are kept.
+/// What the engine's effects act on: shared by all of them as one.
+pub(super) struct Outside {
+    /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// Those of the last moments.
-    pub recent: Arc<Recent>,
-    /// Erasures that there had been when the attempt began.
-    pub erasures: u64,
+    /// The way to the targets.
+    pub net: Arc<Net>,
+    /// The events of the last moments.
+    pub recent: Recent,
+    /// The loop's messages.
+    pub messages: mpsc::UnboundedSender<Message>,
 }
 
 enum Loss {
@@ -94,13 +98,19 @@ enum Loss {
     Unreadable,
 }
 
-impl Events {
-    async fn load(&self, next: &NextAttempt) -> Result<Arc<Cached>, Loss> {
+impl Outside {
+    /// Reports to the loop.
+    pub(super) fn tell(&self, message: Message) {
+        super::tell(&self.messages, message);
+    }
+
+    /// The event of an attempt that began when there had been so many erasures.
+    async fn event(&self, next: &NextAttempt, erasures: u64) -> Result<Arc<Cached>, Loss> {
         if let Some(cached) = &next.event {
             return Ok(Arc::clone(cached));
         }
         let seq = next.row.event;
-        let Some(cell) = self.recent.cell(seq, self.erasures) else { return self.read(seq).await };
+        let Some(cell) = self.recent.cell(seq, erasures) else { return self.read(seq).await };
         if let Some(cached) = cell.get() {
             return Ok(Arc::clone(cached));
         }

@@ -3,7 +3,7 @@
 //! Owns unused connections: how many, how long, and to whom they may be given. Must never give a
 //! connection to a request that would not be allowed to make it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -100,7 +100,9 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    by_key: BTreeMap<Key, BTreeMap<u64, Unused>>,
+    /// Those of a key in the order in which they went unused. A key without any stays until the
+    /// next sweep: its connection is in use, as a rule, and comes back.
+    by_key: BTreeMap<Key, VecDeque<Unused>>,
     /// Keys by the number of the connection: in the order in which connections went unused.
     by_age: BTreeMap<u64, Key>,
     next_number: u64,
@@ -109,6 +111,7 @@ struct Idle {
 }
 
 struct Unused {
+    number: u64,
     connection: Connection,
     since: Mono,
 }
@@ -130,9 +133,8 @@ impl Pool {
         idle.drop_older(now, self.idle_ms_max);
         loop {
             let unused = idle.by_key.get(key)?;
-            let reached = unused.iter().rev().find(|(_, one)| may_reach(one.connection.peer));
-            let number = *reached?.0;
-            let mut connection = idle.remove(key, number)?;
+            let place = unused.iter().rposition(|one| may_reach(one.connection.peer))?;
+            let mut connection = idle.remove(key, place)?;
             if connection.is_usable() {
                 return Some(connection);
             }
@@ -148,7 +150,7 @@ impl Pool {
         let mut idle = self.lock();
         idle.drop_older(since, self.idle_ms_max);
         if idle.by_key.get(&key).is_some_and(|unused| unused.len() >= self.per_target_max) {
-            idle.drop_oldest_of(&key);
+            idle.remove(&key, 0);
         }
         if idle.by_age.len() >= self.total_max {
             idle.drop_oldest();
@@ -156,7 +158,8 @@ impl Pool {
         let number = idle.next_number;
         idle.next_number += 1;
         idle.by_age.insert(number, key.clone());
-        idle.by_key.entry(key).or_default().insert(number, Unused { connection, since });
+        let unused = Unused { number, connection, since };
+        idle.by_key.entry(key).or_default().push_back(unused);
         if idle.sweeper.is_none() {
             idle.sweeper = Some(Task(tokio::spawn(sweep(Arc::downgrade(self)))));
         }
@@ -167,7 +170,9 @@ impl Pool {
         let mut idle = self.lock();
         for proxied in [false, true] {
             let key = Key { origin: origin.clone(), proxied };
-            while idle.drop_oldest_of(&key) {}
+            for unused in idle.by_key.remove(&key).unwrap_or_default() {
+                idle.by_age.remove(&unused.number);
+            }
         }
     }
 
@@ -196,31 +201,25 @@ impl Pool {
 }
 
 impl Idle {
-    fn remove(&mut self, key: &Key, number: u64) -> Option<Connection> {
-        self.by_age.remove(&number);
-        let unused = self.by_key.get_mut(key)?;
-        let removed = unused.remove(&number);
-        if unused.is_empty() {
-            self.by_key.remove(key);
-        }
-        removed.map(|unused| unused.connection)
+    fn remove(&mut self, key: &Key, place: usize) -> Option<Connection> {
+        let unused = self.by_key.get_mut(key)?.remove(place)?;
+        self.by_age.remove(&unused.number);
+        Some(unused.connection)
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((number, key)) = self.by_age.pop_first() {
-            self.remove(&key, number);
+        if let Some((_, key)) = self.by_age.pop_first()
+            && let Some(unused) = self.by_key.get_mut(&key)
+        {
+            // Of its key it is the oldest as well.
+            unused.pop_front();
         }
     }
 
-    fn drop_oldest_of(&mut self, key: &Key) -> bool {
-        let oldest = self.by_key.get(key).and_then(|unused| unused.keys().next().copied());
-        oldest.is_some_and(|number| self.remove(key, number).is_some())
-    }
-
     fn drop_older(&mut self, now: Mono, idle_ms_max: u64) {
-        while let Some((number, key)) = self.by_age.first_key_value() {
-            let unused = self.by_key.get(key).and_then(|unused| unused.get(number));
-            if unused.is_some_and(|unused| now.since(unused.since) < idle_ms_max) {
+        while let Some((_, key)) = self.by_age.first_key_value() {
+            let oldest = self.by_key.get(key).and_then(VecDeque::front);
+            if oldest.is_some_and(|oldest| now.since(oldest.since) < idle_ms_max) {
                 return;
             }
             self.drop_oldest();
@@ -230,10 +229,10 @@ impl Idle {
     fn drop_closed(&mut self) {
         let by_age = &mut self.by_age;
         self.by_key.retain(|_, unused| {
-            unused.retain(|number, unused| {
+            unused.retain_mut(|unused| {
                 let open = unused.connection.is_usable();
                 if !open {
-                    by_age.remove(number);
+                    by_age.remove(&unused.number);
                 }
                 open
             });

@@ -39,6 +39,8 @@ pub const DATA_KEYS_V06: [&str; 16] = [
 ];
 /// Where a file's data says its URL.
 const FILE_URL_KEY: &str = "original_file_url";
+/// More than `data`, `file` and `previous_values` take with all that stands around them.
+const KEYS_BYTES: usize = 64;
 const IMAGE_INFO_KEYS_V05: [&str; 5] =
     ["height", "width", "geo_location", "datetime_original", "format"];
 
@@ -86,7 +88,12 @@ pub fn shared(event: &Event, version: Version) -> Result<Shared, RenderError> {
         Version::V06 | Version::V05 => b"{".to_vec(),
     };
     let parts = match version {
-        Version::V07 => Object::new().raw("data", mapped.as_ref().unwrap_or(&event.data)),
+        Version::V07 => {
+            let data = mapped.as_ref().unwrap_or(&event.data);
+            // The rest is a file's URL, and what an update changed.
+            let more = url.map_or(0, str::len) + event.previous_values.as_ref().map_or(0, Vec::len);
+            Object::with_room(data.len() + more + KEYS_BYTES).raw("data", data)
+        }
         Version::V06 => Object::new().raw("data", &data_v06(&data)),
         Version::V05 => Object::new().raw("data", &data_v05(&data)),
     }

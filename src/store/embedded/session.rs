@@ -4,6 +4,8 @@
 //! effects of the journal's tail when a checkpoint brings them. Must never commit: a transaction
 //! counts whole or not at all.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::journal::Position;
@@ -91,8 +93,17 @@ impl<'t> Session<'t> {
 
     /// Brings the effects of the journal's tail.
     pub fn flush(&mut self, overlay: &Overlay) -> Result<(), WriteError> {
+        // A segment has thousands of events: it is written once.
+        let mut events_by_segment: BTreeMap<u64, u64> = BTreeMap::new();
         for (seq, kept) in &overlay.events {
             self.put_event(*seq, kept)?;
+            *events_by_segment.entry(kept.place.number).or_default() += 1;
+        }
+        for (number, count) in events_by_segment {
+            let mut segment = self.segment(number)?;
+            segment.events += count;
+            segment.events_once += count;
+            self.put_segment(number, &segment)?;
         }
         for (number, touched) in &overlay.segments {
             let mut segment = self.segment(*number)?;
@@ -374,6 +385,7 @@ impl<'t> Session<'t> {
         Ok(())
     }
 
+    /// Writes where an event is kept. The segment that it is in now is counted by the caller.
     fn put_event(&mut self, seq: u64, kept: &EventKept) -> Result<(), WriteError> {
         let key = seq.to_be_bytes();
         let record = record::encode(Kind::Event, &key, kept);
@@ -381,15 +393,12 @@ impl<'t> Session<'t> {
         let before: Option<EventKept> =
             before.and_then(|row| record::decode(Kind::Event, &key, row.value()).ok());
         match before {
-            Some(before) => self.leave_segment(before.place.number)?,
+            Some(before) => self.leave_segment(before.place.number),
             None => {
                 self.by_status.insert(index_of_event(kept.project, seq), ())?;
+                Ok(())
             }
         }
-        let mut segment = self.segment(kept.place.number)?;
-        segment.events += 1;
-        segment.events_once += 1;
-        self.put_segment(kept.place.number, &segment)
     }
 
     /// Removes an event that was at this place.
