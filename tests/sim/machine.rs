@@ -78,7 +78,7 @@ impl Machine {
             let bytes = segments * machine.settings.segment_bytes;
             machine.settings.journal_bytes_max = bytes.max(JOURNAL_BYTES_MIN);
         }
-        machine.settings.overlay_changes_max = [100, 1_000, 60_000][machine.draw(3) as usize];
+        machine.settings.overlay_entries_max = [100, 1_000, 60_000][machine.draw(3) as usize];
         machine
     }
 

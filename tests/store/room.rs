@@ -336,16 +336,16 @@ fn pending_deliveries_alone_can_fill_the_store_and_none_is_lost() {
 
 #[test]
 fn a_flood_of_events_waits_for_the_checkpoint() {
-    let changes_max = 10;
-    let mut room = Room::new(Settings { overlay_changes_max: changes_max, ..settings() });
+    let entries_max = 10;
+    let mut room = Room::new(Settings { overlay_entries_max: entries_max, ..settings() });
     for _ in 0..200 {
         if room.store.is_heavy() {
             // It stays under way until somebody waits for it.
             room.store.begin_checkpoint().expect("begins");
         }
         room.publish(10).expect("has room");
-        // An event with one delivery is two changes.
-        assert!(room.store.changes() <= 2 * changes_max + 2);
+        // An event with one delivery is five entries, its segment's included.
+        assert!(room.store.entries() <= 2 * entries_max + 5);
     }
     assert_eq!(room.pending().len(), 200);
 }

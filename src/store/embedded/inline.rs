@@ -90,6 +90,11 @@ impl Inline {
         self.lock().held.len()
     }
 
+    /// Entries in memory that no checkpoint has taken up yet.
+    pub fn entries(&self) -> usize {
+        self.shared.layers().active.entries()
+    }
+
     /// Changes that no checkpoint has taken up yet.
     pub fn changes(&self) -> usize {
         self.shared.layers().active.changes()

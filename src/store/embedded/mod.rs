@@ -80,8 +80,8 @@ pub struct Settings {
     pub log_free_bytes_min: u64,
     /// The size of the journal's segments.
     pub segment_bytes: u64,
-    /// Changes in memory at which a checkpoint is due, however long ago the last one was.
-    pub overlay_changes_max: usize,
+    /// Entries in memory at which a checkpoint is due, however long ago the last one was.
+    pub overlay_entries_max: usize,
 }
 
 impl Default for Settings {
@@ -92,7 +92,7 @@ impl Default for Settings {
             free_bytes_min: 256 * 1024 * 1024,
             log_free_bytes_min: 512 * 1024 * 1024,
             segment_bytes: journal::SEGMENT_BYTES,
-            overlay_changes_max: writer::OVERLAY_CHANGES_MAX,
+            overlay_entries_max: writer::OVERLAY_ENTRIES_MAX,
         }
     }
 }
@@ -246,7 +246,7 @@ impl Settings {
             free_bytes_min: self.free_bytes_min,
             log_free_bytes_min: self.log_free_bytes_min,
             segment_bytes: self.segment_bytes,
-            overlay_changes_max: self.overlay_changes_max,
+            overlay_entries_max: self.overlay_entries_max,
         }
     }
 }

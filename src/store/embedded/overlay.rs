@@ -16,8 +16,8 @@ use super::journal::Place;
 use super::record::EventKept;
 use super::tables::{QueueRow, queue_row};
 use crate::logic::batch::{IdempotencyRecord, Next, Op};
-use crate::model::delivery::{Finished, Pending, Queue};
-use crate::model::ids::Seq;
+use crate::model::delivery::{Finished, Pending, Queue, Status};
+use crate::model::ids::{ProjectId, Seq, WebhookId};
 use crate::model::job::{Job, JobId};
 use crate::model::time::Wall;
 
@@ -61,8 +61,8 @@ impl Before {
 /// What is known of a delivery's end.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    /// An older layer knows this one.
-    pub was: Option<End>,
+    /// An older layer knows that it ended so.
+    pub was: Option<(ProjectId, WebhookId, Status)>,
     /// The end; `None`: it was taken back.
     pub now: Option<End>,
 }
@@ -130,9 +130,22 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// How many changes it took: about its size, and the work of writing it to redb.
+    /// How many changes it took, those that cancel out included.
     pub fn changes(&self) -> usize {
         self.changes
+    }
+
+    /// How many entries it holds: about its size, and the work of writing it to redb.
+    pub fn entries(&self) -> usize {
+        self.queues.iter().map(BTreeMap::len).sum::<usize>()
+            + self.waits.len()
+            + self.events.len()
+            + self.refs.len()
+            + self.finished.len()
+            + self.later.len()
+            + self.idempotency.len()
+            + self.jobs.len()
+            + self.segments.len()
     }
 
     /// What is known of a row; `None`: nothing.
@@ -201,7 +214,9 @@ impl Overlay {
             Op::Requeue(pending) => {
                 let Some(Before::End(before)) = before else { return };
                 let seq = pending.key.seq.0;
-                let known = Ended { was: Some(before), now: None };
+                let Finished { project, webhook, ending, .. } = before.finished;
+                let was = (project, webhook, ending.status());
+                let known = Ended { was: Some(was), now: None };
                 let ended = self.finished.entry(seq).or_insert(known);
                 ended.now = None;
                 if ended.was.is_none() {
@@ -279,7 +294,6 @@ impl Overlay {
 mod tests {
     use super::*;
     use crate::model::delivery::{Ending, QueueKey};
-    use crate::model::ids::{ProjectId, WebhookId};
 
     const PLACE: Place = Place { number: 1, offset: 0, length: 0, crc: 0 };
 
@@ -317,6 +331,8 @@ mod tests {
         assert_eq!(overlay.finished.len(), 1);
         assert!(overlay.queue(Queue::Retry).is_empty());
         assert!(overlay.waits.is_empty());
+        // What is over is no weight, but it was something.
+        assert_eq!((overlay.entries(), overlay.changes()), (1, 3));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Writer {
         let rotten = journal::replay::<WriteError>(&*files, position, &mut |entry| {
             replay_entry(&shared, &entry)?;
             if let Some(at) = entry.group_end
-                && shared.layers().active.changes() >= limits.overlay_changes_max
+                && shared.layers().active.entries() >= limits.overlay_entries_max
             {
                 let overlay = std::mem::take(&mut shared.layers_mut().active);
                 flush_now(&shared, &overlay, at)?;

@@ -127,9 +127,8 @@ impl<'t> Session<'t> {
             self.count_event(*event, *change)?;
         }
         for (seq, ended) in &overlay.finished {
-            if let Some(was) = &ended.was {
-                let Finished { project, webhook, ending, .. } = was.finished;
-                self.leave_index(project, webhook, ending.status(), *seq)?;
+            if let Some((project, webhook, status)) = ended.was {
+                self.leave_index(project, webhook, status, *seq)?;
             }
             match &ended.now {
                 Some(end) => self.put_finished(end)?,

@@ -37,8 +37,9 @@ use super::vault::VaultError;
 use crate::logic::batch::{Batch, Next, Op};
 use crate::model::event::Source;
 
-/// Changes in memory at which a checkpoint is due, unless a simulation wants fewer.
-pub const OVERLAY_CHANGES_MAX: usize = 20_000;
+/// Entries in memory at which a checkpoint is due, unless a simulation wants fewer: about 10 MiB of
+/// deliveries that wait, or of those that have ended.
+pub const OVERLAY_ENTRIES_MAX: usize = 40_000;
 /// The active overlay may take so many times that while a frozen one is on its way; then writing
 /// waits for the checkpoint, so that no flood of events can fill the memory.
 const OVERLAY_WAITS_TIMES: usize = 2;
@@ -117,8 +118,8 @@ pub struct Limits {
     pub log_free_bytes_min: u64,
     /// The size of the journal's segments.
     pub segment_bytes: u64,
-    /// Changes in memory at which a checkpoint is due.
-    pub overlay_changes_max: usize,
+    /// Entries in memory at which a checkpoint is due.
+    pub overlay_entries_max: usize,
 }
 
 /// Applies batches.
@@ -163,15 +164,15 @@ impl Writer {
 
     /// Whether so much waits in memory that a checkpoint is due at once.
     pub fn is_heavy(&self) -> bool {
-        self.active_changes() >= self.limits.overlay_changes_max
+        self.active_entries() >= self.limits.overlay_entries_max
     }
 
-    fn active_changes(&self) -> usize {
-        self.shared.layers().active.changes()
+    fn active_entries(&self) -> usize {
+        self.shared.layers().active.entries()
     }
 
-    fn overlay_changes_wait(&self) -> usize {
-        self.limits.overlay_changes_max.saturating_mul(OVERLAY_WAITS_TIMES)
+    fn overlay_entries_wait(&self) -> usize {
+        self.limits.overlay_entries_max.saturating_mul(OVERLAY_WAITS_TIMES)
     }
 
     /// Whether events are refused for want of room.
@@ -212,7 +213,7 @@ impl Writer {
 
     /// Applies a group, which is durable when this returns.
     pub fn apply(&mut self, batches: &[Batch]) -> Result<Vec<Fate>, WriteError> {
-        if self.is_flushing && self.active_changes() >= self.overlay_changes_wait() {
+        if self.is_flushing && self.active_entries() >= self.overlay_entries_wait() {
             self.wait_checkpoint()?;
         }
         let mut fates = Vec::with_capacity(batches.len());
