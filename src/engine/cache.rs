@@ -13,7 +13,7 @@ use crate::model::ids::Seq;
 use crate::model::webhook::Format;
 
 /// Bytes of events that are kept, about.
-const BYTES_MAX: usize = 8 * 1024 * 1024;
+const BYTES_MAX: usize = 5 * 1024 * 1024;
 
 /// An event and what was rendered of it.
 #[derive(Debug)]

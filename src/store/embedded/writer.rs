@@ -37,12 +37,9 @@ use super::vault::VaultError;
 use crate::logic::batch::{Batch, Next, Op};
 use crate::model::event::Source;
 
-/// Entries in memory at which a checkpoint is due, unless a simulation wants fewer: about 10 MiB of
+/// Entries in memory at which a checkpoint is due, unless a simulation wants fewer: about 5 MiB of
 /// deliveries that wait, or of those that have ended.
-pub const OVERLAY_ENTRIES_MAX: usize = 40_000;
-/// The active overlay may take so many times that while a frozen one is on its way; then writing
-/// waits for the checkpoint, so that no flood of events can fill the memory.
-const OVERLAY_WAITS_TIMES: usize = 2;
+pub const OVERLAY_ENTRIES_MAX: usize = 20_000;
 /// Texts of the entries in one group, in bytes, unless a single batch is larger.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How far the journal may be over its limit before events are refused: trimming takes time.
@@ -171,10 +168,6 @@ impl Writer {
         self.shared.layers().active.entries()
     }
 
-    fn overlay_entries_wait(&self) -> usize {
-        self.limits.overlay_entries_max.saturating_mul(OVERLAY_WAITS_TIMES)
-    }
-
     /// Whether events are refused for want of room.
     pub fn is_full(&self) -> bool {
         self.is_low || self.is_poisoned || self.is_over()
@@ -213,7 +206,9 @@ impl Writer {
 
     /// Applies a group, which is durable when this returns.
     pub fn apply(&mut self, batches: &[Batch]) -> Result<Vec<Fate>, WriteError> {
-        if self.is_flushing && self.active_entries() >= self.overlay_entries_wait() {
+        // The active overlay may take as much as the frozen one that is on its way: no flood of events
+        // can fill the memory.
+        if self.is_flushing && self.is_heavy() {
             self.wait_checkpoint()?;
         }
         let mut fates = Vec::with_capacity(batches.len());
