@@ -54,7 +54,7 @@ impl Object {
     /// Adds an integer. Up to 2^53 - 1 it survives JavaScript.
     #[must_use]
     pub fn number(self, key: &str, value: u64) -> Object {
-        self.raw(key, value.to_string().as_bytes())
+        self.raw(key, itoa::Buffer::new().format(value).as_bytes())
     }
 
     /// Adds an integer or `null`.

@@ -241,7 +241,10 @@ impl Feed {
         }
         let end = ring.end();
         drop(ring);
-        self.end.send_replace(end);
+        // Whoever subscribes from here on finds these changes in the ring.
+        if self.end.receiver_count() > 0 {
+            self.end.send_replace(end);
+        }
     }
 
     /// Forgets a project that is gone. Its number is never given again.

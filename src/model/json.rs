@@ -9,10 +9,11 @@
 //! The reader refuses what can't survive: integers beyond ±(2^53 - 1), lone surrogates, duplicate
 //! keys. `serde_json` does the reading; the tree is ours because its own forgets key order.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{self, Deserialize, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
 /// A JSON value with its keys in order.
@@ -46,20 +47,26 @@ pub enum JsonError {
 const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 /// Longest piece of a number that an error repeats, in bytes.
 const ERROR_NUMBER_BYTES_MAX: usize = 40;
-/// What is looked at at once for something to escape.
+/// What is looked at at once for something to escape: two registers of any 64-bit processor.
 const CLEAN_PIECE_BYTES: usize = 32;
+/// So many keys of an object are looked through faster than a set of them is kept.
+const KEYS_FEW: usize = 16;
 
 impl Json {
     /// Reads one JSON text. Nesting deeper than 128 is refused (serde_json's own limit).
     pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
-        let json = serde_json::from_slice(text).map_err(JsonError::Syntax)?;
-        integers_are_exact(text)?;
+        let has_large = Cell::new(false);
+        let json = read(text, Some(&has_large))?;
+        // Only the text tells a large integer from a double such as 1e20.
+        if has_large.get() {
+            integers_are_exact(text)?;
+        }
         Ok(json)
     }
 
     /// Reads back what [`Json::write`] wrote: there, a double such as 1e20 stands as an integer.
     pub fn reread(text: &[u8]) -> Result<Json, JsonError> {
-        serde_json::from_slice(text).map_err(JsonError::Syntax)
+        read(text, None)
     }
 
     /// The text that `JSON.stringify` would print.
@@ -144,42 +151,46 @@ impl Json {
 
 /// Appends `text` as a JSON string, escaped as `JSON.stringify` escapes.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    // Most text has nothing to escape: whole pieces are looked at, and copied, at once.
-    for piece in text.as_bytes().chunks(CLEAN_PIECE_BYTES) {
-        if piece.iter().fold(false, |found, byte| found | is_escaped(*byte)) {
-            write_escaped(piece, out);
-        } else {
-            out.extend_from_slice(piece);
-        }
+    let mut rest = text.as_bytes();
+    // Most text has nothing to escape: whole runs are looked at, and copied, at once.
+    while !rest.is_empty() {
+        let (clean, behind) = rest.split_at(clean_bytes(rest));
+        out.extend_from_slice(clean);
+        let Some((escaped, behind)) = behind.split_first() else { break };
+        write_escaped(*escaped, out);
+        rest = behind;
     }
     out.push(b'"');
+}
+
+/// How many bytes come before the first that has to be escaped.
+fn clean_bytes(text: &[u8]) -> usize {
+    let (pieces, _) = text.as_chunks::<CLEAN_PIECE_BYTES>();
+    let is_clean = |piece: &&[u8; CLEAN_PIECE_BYTES]| {
+        !piece.iter().fold(false, |found, byte| found | is_escaped(*byte))
+    };
+    let clean = pieces.iter().take_while(is_clean).count() * CLEAN_PIECE_BYTES;
+    let rest = &text[clean..];
+    clean + rest.iter().position(|byte| is_escaped(*byte)).unwrap_or(rest.len())
 }
 
 fn is_escaped(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
-fn write_escaped(piece: &[u8], out: &mut Vec<u8>) {
-    for byte in piece {
-        let letter = match byte {
-            b'"' | b'\\' => *byte,
-            0x08 => b'b',
-            0x0c => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0..0x20 => {
-                out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-                continue;
-            }
-            _ => {
-                out.push(*byte);
-                continue;
-            }
-        };
-        out.extend_from_slice(&[b'\\', letter]);
-    }
+fn write_escaped(byte: u8, out: &mut Vec<u8>) {
+    let letter = match byte {
+        0x08 => b'b',
+        0x0c => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0..0x20 => return out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        other => other,
+    };
+    out.extend_from_slice(&[b'\\', letter]);
 }
 
 fn write_object(fields: &[(String, Json)], out: &mut Vec<u8>) {
@@ -250,22 +261,38 @@ fn is_exact(literal: &[u8]) -> bool {
         .is_some_and(|value| value.unsigned_abs() <= INTEGER_MAX as u64)
 }
 
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
-        deserializer.deserialize_any(Tree)
+fn read(text: &[u8], has_large: Option<&Cell<bool>>) -> Result<Json, JsonError> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let json = Tree { has_large }.deserialize(&mut reader).map_err(JsonError::Syntax)?;
+    reader.end().map_err(JsonError::Syntax)?;
+    Ok(json)
+}
+
+/// Reads a value, and says whether it holds a number that an integer may not be.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    has_large: Option<&'a Cell<bool>>,
+}
+
+impl Tree<'_> {
+    fn number(self, value: f64) -> Json {
+        if value.abs() > INTEGER_MAX
+            && let Some(has_large) = self.has_large
+        {
+            has_large.set(true);
+        }
+        Json::Number(value)
     }
 }
 
-struct Tree;
-
-impl<'de> DeserializeSeed<'de> for Tree {
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
     type Value = Json;
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Tree {
+impl<'de> Visitor<'de> for Tree<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -281,15 +308,15 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Number(value as f64))
+        Ok(self.number(value as f64))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(Json::Number(value as f64))
+        Ok(self.number(value as f64))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        Ok(Json::Number(value))
+        Ok(self.number(value))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {
@@ -302,7 +329,7 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
         let mut out = Vec::new();
-        while let Some(item) = items.next_element_seed(Tree)? {
+        while let Some(item) = items.next_element_seed(self)? {
             out.push(item);
         }
         Ok(Json::Array(out))
@@ -310,12 +337,20 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Json, A::Error> {
         let mut seen = BTreeSet::new();
-        let mut out = Vec::new();
+        let mut out: Vec<(String, Json)> = Vec::new();
         while let Some(key) = fields.next_key::<String>()? {
-            if !seen.insert(key.clone()) {
+            if out.len() == KEYS_FEW {
+                seen.extend(out.iter().map(|(known, _)| known.clone()));
+            }
+            let is_new = if out.len() < KEYS_FEW {
+                out.iter().all(|(known, _)| *known != key)
+            } else {
+                seen.insert(key.clone())
+            };
+            if !is_new {
                 return Err(de::Error::custom(format_args!("duplicate key {key:?}")));
             }
-            out.push((key, fields.next_value_seed(Tree)?));
+            out.push((key, fields.next_value_seed(self)?));
         }
         Ok(Json::Object(out))
     }
@@ -377,7 +412,59 @@ mod tests {
         assert!(Json::parse(deep.as_bytes()).is_err());
     }
 
+    #[test]
+    fn a_large_double_is_no_large_integer() {
+        for text in ["1e20", "[9007199254740993.0]", r#"{"a":-1.5e300,"b":9007199254740991}"#] {
+            assert!(Json::parse(text.as_bytes()).is_ok(), "{text}");
+        }
+        for text in ["[1e20,9007199254740993]", r#"{"a":"1","b":{"c":-18446744073709551616}}"#] {
+            let refused = Json::parse(text.as_bytes());
+            assert!(matches!(refused, Err(JsonError::Integer(_))), "{text}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_unique_among_few_and_many() {
+        for count in [2, KEYS_FEW, KEYS_FEW + 1, 4 * KEYS_FEW] {
+            let object = |last: usize| {
+                let fields: Vec<String> = (0..count).map(|key| format!(r#""k{key}":0"#)).collect();
+                format!(r#"{{{},"k{last}":1}}"#, fields.join(","))
+            };
+            assert!(Json::parse(object(count).as_bytes()).is_ok(), "{count}");
+            for last in 0..count {
+                assert!(Json::parse(object(last).as_bytes()).is_err(), "{last} of {count}");
+            }
+        }
+    }
+
+    /// What `write_string` is to print, one character at a time.
+    fn escaped(text: &str) -> String {
+        let escape = |c: char| match c {
+            '"' | '\\' => format!("\\{c}"),
+            '\u{8}' => r"\b".to_owned(),
+            '\u{c}' => r"\f".to_owned(),
+            '\n' => r"\n".to_owned(),
+            '\r' => r"\r".to_owned(),
+            '\t' => r"\t".to_owned(),
+            '\0'..' ' => format!(r"\u{:04x}", c as u32),
+            other => other.to_string(),
+        };
+        format!("\"{}\"", text.chars().map(escape).collect::<String>())
+    }
+
     proptest! {
+        #[test]
+        fn what_has_to_be_escaped_is_found_wherever_it_stands(
+            clean in 0_usize..100,
+            text in "[ -~é\u{0}-\u{1f}\"\\\\]{0,6}",
+            behind in 0_usize..100,
+        ) {
+            let text = format!("{}{text}{}", "a".repeat(clean), "é".repeat(behind));
+            let mut out = Vec::new();
+            write_string(&text, &mut out);
+            prop_assert_eq!(String::from_utf8(out).expect("UTF-8"), escaped(&text));
+        }
+
         #[test]
         fn never_panics_and_is_a_fixed_point(text in "\\PC*") {
             if let Ok(json) = Json::parse(text.as_bytes()) {

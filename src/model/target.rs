@@ -137,11 +137,17 @@ impl Origin {
     /// The `Host` header: with the port where it is not the scheme's own.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.port == self.scheme.default_port() {
-            self.host.to_string()
-        } else {
-            format!("{}:{}", self.host, self.port)
+        // For each request, so without a formatter where none is needed.
+        let mut text = match &self.host {
+            Host::Name(name) => name.clone(),
+            Host::Address(IpAddr::V4(v4)) => dotted(v4.octets()),
+            Host::Address(IpAddr::V6(v6)) => format!("[{v6}]"),
+        };
+        if self.port != self.scheme.default_port() {
+            text.push(':');
+            text.push_str(itoa::Buffer::new().format(self.port));
         }
+        text
     }
 
     /// Reads `https://host[:port]`, with or without a final slash.
@@ -149,6 +155,17 @@ impl Origin {
         let url = TargetUrl::parse(text)?;
         if url.path_and_query == "/" { Ok(url.origin) } else { Err(UrlError::Malformed) }
     }
+}
+
+fn dotted(octets: [u8; 4]) -> String {
+    let mut text = String::with_capacity("255.255.255.255:65535".len());
+    for (place, octet) in octets.into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
 }
 
 /// What the id of a target begins with.

@@ -60,7 +60,8 @@ impl Load {
         }
     }
 
-    fn warm_up(self) -> Load {
+    /// A part of it, for what happens once: connections, the first pages.
+    pub(super) fn warm_up(self) -> Load {
         let events = (self.events / WARM_UP_PART).max(WARM_UP_EVENTS_MIN);
         Load { events, arrive: events * self.fan_out, ..self }
     }

@@ -5,7 +5,8 @@
 //! The targets of `dead` are addresses of 127.0.0.0/8, all of which the receiver's two ports answer
 //! at. Each gets one event while all are healthy; then the second port dies, which every other
 //! target is at. What is measured is one more event for each, in every round; the three cases take
-//! turns, each with a daemon and a receiver of its own.
+//! turns, each with a daemon and a receiver of its own. So do the sizes of `growth`, each with a
+//! daemon of its own.
 
 use http::Method;
 use tokio::net::TcpSocket;
@@ -176,8 +177,7 @@ async fn million(context: &mut Context) -> Result<Findings, BenchError> {
 async fn growth(context: &mut Context) -> Result<Findings, BenchError> {
     let events = context.events.unwrap_or(GROWTH_EVENTS);
     let load = Load::new(context.publishers.unwrap_or(PUBLISHERS), events, 1);
-    let mut findings = Findings::default();
-    let mut smallest = f64::NAN;
+    let mut sizes = Vec::new();
     for count in GROWTH_WEBHOOKS {
         let case = format!("{count} webhooks");
         context.progress(0, &format!("growth, {case}: making them"));
@@ -185,11 +185,10 @@ async fn growth(context: &mut Context) -> Result<Findings, BenchError> {
         let at = address(0, context.receiver.port);
         let urls = (0..count).map(|index| (index, format!("http://{at}/{index}")));
         webhooks(&daemon, urls.collect()).await?;
-        let load = Load { names: count, ..load };
-        let figure = grown(context, &case, daemon, load).await?;
-        grow_bar(&mut findings, &mut smallest, figure);
+        sizes.push(Size::new(case, daemon, Load { names: count, ..load }));
     }
-    let mut smallest = f64::NAN;
+    let mut findings = grow(context, sizes).await?;
+    let mut sizes = Vec::new();
     for pending in GROWTH_PENDING {
         let case = format!("{pending} pending");
         context.progress(0, &format!("growth, {case}: publishing"));
@@ -199,37 +198,54 @@ async fn growth(context: &mut Context) -> Result<Findings, BenchError> {
         pause(&daemon).await?;
         webhooks(&daemon, vec![(1, format!("http://{at}/1"))]).await?;
         fill(&daemon, pending).await?;
-        let load = Load { first_name: 1, pending, ..load };
-        let figure = grown(context, &case, daemon, load).await?;
-        grow_bar(&mut findings, &mut smallest, figure);
+        sizes.push(Size::new(case, daemon, Load { first_name: 1, pending, ..load }));
     }
+    findings.add(grow(context, sizes).await?);
     Ok(findings)
 }
 
-async fn grown(
-    context: &mut Context,
-    case: &str,
-    daemon: Daemon,
+/// A daemon that holds so much of something.
+struct Size {
+    case: String,
+    system: System,
     load: Load,
-) -> Result<Figure, BenchError> {
-    let system = System::Daemon(Box::new(daemon));
-    let mut rounds: Vec<Round> = Vec::new();
-    for number in 0..context.rounds {
-        context.progress(number, &format!("growth, {case}"));
-        rounds.push(round(&mut context.receiver.role, &system, &load).await?);
-    }
-    summary(("growth", case), &system, &load, &rounds)
+    rounds: Vec<Round>,
 }
 
-fn grow_bar(findings: &mut Findings, smallest: &mut f64, figure: Figure) {
-    if smallest.is_nan() {
-        *smallest = figure.cpu_us_per_event;
-    } else {
-        let name = format!("CPU per event at {}", figure.case);
-        let cpu = figure.cpu_us_per_event / *smallest;
-        findings.bars.push(Bar::at_most(name, cpu, 1.3, "x the smallest"));
+impl Size {
+    fn new(case: String, daemon: Daemon, load: Load) -> Size {
+        Size { case, system: System::Daemon(Box::new(daemon)), load, rounds: Vec::new() }
     }
-    findings.figures.push(figure);
+}
+
+/// Measures the sizes, smallest first, in turn: what the machine does between two rounds may cost
+/// more than what grows.
+async fn grow(context: &mut Context, mut sizes: Vec<Size>) -> Result<Findings, BenchError> {
+    for size in &sizes {
+        context.progress(0, &format!("growth, {}: warming up", size.case));
+        round(&mut context.receiver.role, &size.system, &size.load.warm_up()).await?;
+    }
+    for number in 0..context.rounds {
+        for size in &mut sizes {
+            context.progress(number, &format!("growth, {}", size.case));
+            let round = round(&mut context.receiver.role, &size.system, &size.load).await?;
+            size.rounds.push(round);
+        }
+    }
+    let mut findings = Findings::default();
+    let mut smallest = f64::NAN;
+    for Size { case, system, load, rounds } in &sizes {
+        let figure = summary(("growth", case), system, load, rounds)?;
+        if smallest.is_nan() {
+            smallest = figure.cpu_us_per_event;
+        } else {
+            let name = format!("CPU per event at {case}");
+            let cpu = figure.cpu_us_per_event / smallest;
+            findings.bars.push(Bar::at_most(name, cpu, 1.3, "x the smallest"));
+        }
+        findings.figures.push(figure);
+    }
+    Ok(findings)
 }
 
 /// Publishes what is to be pending, in large requests, and waits until that is all there is to do.
