@@ -52,7 +52,7 @@ use self::core::{Core, Effect, Message, Question};
 use self::counters::Counters;
 use self::feed::Feed;
 use self::perform::Outside;
-use self::reads::Looks;
+use self::reads::Turns;
 use self::recent::Recent;
 use self::submit::{Accepted, Submission, SubmitError};
 use self::trial::Trial;
@@ -104,7 +104,7 @@ pub struct Handle {
     status: Arc<Status>,
     counters: Arc<Counters>,
     feed: Arc<Feed>,
-    looks: Arc<Looks>,
+    looks: Turns,
 }
 
 #[derive(Default)]
@@ -219,13 +219,9 @@ impl Handle {
         what: (JobKind, Selection),
         rows_max: usize,
     ) -> Result<Trial, ReadError> {
-        let (store, catalog) = (Arc::clone(&self.store), Arc::clone(&self.catalog));
+        let catalog = Arc::clone(&self.catalog);
         let now = self.steady();
-        let trial = move || Trial::of(&*store, &catalog, project, what, now, rows_max);
-        match tokio::task::spawn_blocking(trial).await {
-            Ok(read) => read,
-            Err(error) => Err(ReadError::Broken(Box::new(error))),
-        }
+        self.look(move |store| Trial::of(store, &catalog, project, what, now, rows_max)).await
     }
 
     /// What was counted since the start.
@@ -242,11 +238,10 @@ impl Handle {
 
     /// The ids and names of events, in order; `None` for one that can't be read. Reads the disk.
     pub async fn event_heads(&self, seqs: Vec<Seq>) -> Vec<Option<(EventId, EventName)>> {
-        let store = Arc::clone(&self.store);
         let count = seqs.len();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = self.look(move |store| {
             let head = |seq| Some(store.event(seq).ok()??).map(|one| (one.id, one.name.clone()));
-            seqs.into_iter().map(head).collect()
+            Ok(seqs.into_iter().map(head).collect())
         });
         read.await.unwrap_or_else(|_| vec![None; count])
     }
@@ -259,11 +254,7 @@ impl Handle {
 
     /// An event. Reads the disk.
     pub async fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, ReadError> {
-        let store = Arc::clone(&self.store);
-        match tokio::task::spawn_blocking(move || store.event(seq)).await {
-            Ok(read) => read,
-            Err(error) => Err(ReadError::Broken(Box::new(error))),
-        }
+        self.look(move |store| store.event(seq)).await
     }
 
     /// Stops starting attempts; what is under way may end.
@@ -330,12 +321,18 @@ impl Engine {
             status: Arc::clone(&status),
             counters: core.counters(),
             feed: core.feed(),
-            looks: Arc::default(),
+            looks: Turns::of_looks(),
         };
         let attempts = tokio::task::JoinSet::new();
         let deliver = settings.deliver;
         let counters = core.counters();
-        let outside = Arc::new(Outside { store, net, recent: Recent::default(), messages: sender });
+        let outside = Arc::new(Outside {
+            store,
+            net,
+            reads: Turns::of_deliveries(),
+            recent: Recent::default(),
+            messages: sender,
+        });
         let engine = Engine { core, outside, messages, status, deliver, counters, attempts };
         Ok((engine, handle))
     }
@@ -421,7 +418,7 @@ impl Engine {
                 }
                 Effect::Fetch { number, webhook, queue, after, rows } => {
                     let erasures = self.core.erasures();
-                    tokio::task::spawn_blocking(move || {
+                    read(outside, move |outside| {
                         let page = outside.store.due(webhook, queue, after, rows);
                         if let Err(error) = &page {
                             tracing::error!(%error, %webhook, "A lane's queue can't be read.");
@@ -442,20 +439,20 @@ impl Engine {
                     });
                 }
                 Effect::ReadExpired { finished, omitted } => {
-                    tokio::task::spawn_blocking(move || {
+                    read(outside, move |outside| {
                         let event = outside.store.event(finished.event).ok().flatten();
                         outside.tell(Message::ExpiredRead { finished, omitted, event });
                     });
                 }
                 Effect::LookForRoom => {
-                    tokio::task::spawn_blocking(move || {
+                    read(outside, move |outside| {
                         if let Ok(stats) = outside.store.stats() {
                             outside.tell(Message::Room { is_full: stats.is_full });
                         }
                     });
                 }
                 Effect::Look { number, look } => {
-                    tokio::task::spawn_blocking(move || {
+                    read(outside, move |outside| {
                         let found = look.read(&*outside.store);
                         if let Err(error) = &found {
                             tracing::error!(%error, "What a job needs can't be read.");
@@ -471,6 +468,16 @@ impl Engine {
             }
         }
     }
+}
+
+/// Reads the store when it is its turn. It tells the loop what it found.
+fn read(outside: Arc<Outside>, read: impl FnOnce(&Outside) + Send + 'static) {
+    tokio::spawn(async move {
+        let turns = outside.reads.clone();
+        if let Err(error) = turns.read(move || read(&outside)).await {
+            tracing::error!(%error, "A read of the store was cut short.");
+        }
+    });
 }
 
 /// The events of rows that will be attempted soon. What can't be read now is read when its turn

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::cache::Cached;
 use super::core::{AttemptEnd, Message, NextAttempt};
+use super::reads::Turns;
 use super::recent::Recent;
 use super::render::{self, Recipe};
 use crate::clock;
@@ -86,6 +87,8 @@ pub(super) struct Outside {
     pub store: Arc<dyn Store>,
     /// The way to the targets.
     pub net: Arc<Net>,
+    /// The turns of its reads.
+    pub reads: Turns,
     /// The events of the last moments.
     pub recent: Recent,
     /// The loop's messages.
@@ -122,16 +125,14 @@ impl Outside {
 
     async fn read(&self, seq: Seq) -> Result<Arc<Cached>, Loss> {
         let store = Arc::clone(&self.store);
-        let read = tokio::task::spawn_blocking(move || store.event(seq)).await;
-        match read {
+        match self.reads.read(move || store.event(seq)).await {
             Ok(Ok(Some(event))) if event.erased_at.is_some() => Err(Loss::Erased),
             Ok(Ok(Some(event))) => Ok(Arc::new(Cached::new(event))),
             Ok(Ok(None) | Err(ReadError::Damaged { .. })) => Err(Loss::Damaged),
-            Ok(Err(error)) => {
+            Ok(Err(error)) | Err(error) => {
                 tracing::error!(%error, "An event can't be read.");
                 Err(Loss::Unreadable)
             }
-            Err(_) => Err(Loss::Unreadable),
         }
     }
 }

@@ -97,21 +97,14 @@ struct Found {
 impl Handle {
     /// The attempts of a delivery that are in its log, in order. Reads the disk.
     pub async fn attempts(&self, delivery: Seq) -> Result<Vec<Attempt>, ReadError> {
-        let store = Arc::clone(&self.store);
-        match tokio::task::spawn_blocking(move || store.attempts(delivery)).await {
-            Ok(read) => read,
-            Err(error) => Err(ReadError::Broken(Box::new(error))),
-        }
+        self.look(move |store| store.attempts(delivery)).await
     }
 
     /// The request of one attempt of a delivery, as it was sent. Reads the disk.
     pub async fn sent(&self, delivery: Seq, number: u32) -> Result<Sent, SentError> {
         let store = Arc::clone(&self.store);
-        let found = tokio::task::spawn_blocking(move || find(&*store, delivery, number));
-        let Found { attempt, cached, webhook } = match found.await {
-            Ok(found) => found?,
-            Err(error) => return Err(ReadError::Broken(Box::new(error)).into()),
-        };
+        let found = self.looks.read(move || find(&*store, delivery, number)).await?;
+        let Found { attempt, cached, webhook } = found?;
         let project = self.catalog().project(webhook.project).cloned();
         let project = project.ok_or(SentError::ProjectGone)?;
         let mark = attempt.request.as_ref().ok_or(SentError::NothingSent)?;

@@ -53,9 +53,8 @@ pub(super) fn list_projects(api: &Api) -> Response<Body> {
 
 /// Figures of the store. They are read off the loop: counting touches the disk.
 pub(super) async fn stats(api: &Api) -> Response<Body> {
-    let handle = api.handle.clone();
-    match tokio::task::spawn_blocking(move || handle.stats()).await {
-        Ok(Ok(stats)) => {
+    match api.handle.look(|store| store.stats()).await {
+        Ok(stats) => {
             let object = Object::new()
                 .number("pending", stats.pending)
                 .number("events", stats.events)
@@ -64,7 +63,6 @@ pub(super) async fn stats(api: &Api) -> Response<Body> {
                 .number("written_bytes", stats.written_bytes);
             respond::bytes(StatusCode::OK, JSON, object.end())
         }
-        Ok(Err(error)) => unreadable(&error),
         Err(error) => unreadable(&error),
     }
 }

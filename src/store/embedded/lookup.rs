@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::overlay::{Before, End, Overlay, Row};
 use super::session::{closed_upto, end_kept, is_free, webhook_holds};
-use super::shared::{Layers, Shared, decode_row, open_queue, row};
+use super::shared::{Layers, QueueTable, Shared, decode_row, open_queue, row};
 use super::tables::{self, QueueRow, queue_row};
 use super::writer::WriteError;
 use crate::logic::batch::{Expect, Next, Op};
@@ -21,6 +21,8 @@ use crate::model::ids::{Seq, WebhookId};
 pub struct Lookup<'a> {
     shared: &'a Shared,
     view: Option<redb::ReadTransaction>,
+    /// Queues in that view, opened once: a group may take thousands of rows away.
+    queues: BTreeMap<Queue, QueueTable>,
     /// Rows of redb that a batch takes away.
     rows: BTreeMap<(Queue, QueueRow), Option<Row>>,
     /// Ends in redb that a batch may take back.
@@ -37,6 +39,7 @@ impl<'a> Lookup<'a> {
         Lookup {
             shared,
             view: None,
+            queues: BTreeMap::new(),
             rows: BTreeMap::new(),
             ends: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -50,6 +53,15 @@ impl<'a> Lookup<'a> {
         }
         // It was set a line above.
         self.view.as_ref().ok_or(redb::Error::DatabaseClosed)
+    }
+
+    fn queue(&mut self, queue: Queue) -> Result<&QueueTable, redb::Error> {
+        if !self.queues.contains_key(&queue) {
+            let table = open_queue(self.view()?, queue)?;
+            self.queues.insert(queue, table);
+        }
+        // It was set a line above.
+        self.queues.get(&queue).ok_or(redb::Error::DatabaseClosed)
     }
 
     /// The writes as they stand in the journal: a cancellation is the settlement of the row that it
@@ -115,7 +127,7 @@ impl<'a> Lookup<'a> {
             if is_held || self.rows.contains_key(&(*queue, key)) {
                 continue;
             }
-            let table = open_queue(self.view()?, *queue)?;
+            let table = self.queue(*queue)?;
             // A damaged row is none: a reader sets it aside.
             let row = table.get(key)?.and_then(|record| decode_row(key, record.value()).ok());
             self.rows.insert((*queue, key), row);

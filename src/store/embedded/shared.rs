@@ -130,7 +130,7 @@ impl Shared {
 /// A row of a queue, as the newest layer that knows it says. `table` is asked last.
 pub fn row(
     layers: &Layers,
-    table: impl FnOnce() -> Result<ReadOnlyTable<QueueRow, &'static [u8]>, redb::Error>,
+    table: impl FnOnce() -> Result<QueueTable, redb::Error>,
     queue: Queue,
     key: QueueRow,
 ) -> Result<Option<Result<Row, Damage>>, redb::Error> {
@@ -150,9 +150,9 @@ pub fn decode_row(key: QueueRow, record: &[u8]) -> Result<Row, Damage> {
 }
 
 /// A queue's table in a view.
-pub fn open_queue(
-    view: &ReadTransaction,
-    queue: Queue,
-) -> Result<ReadOnlyTable<QueueRow, &'static [u8]>, redb::Error> {
+pub type QueueTable = ReadOnlyTable<QueueRow, &'static [u8]>;
+
+/// Opens it.
+pub fn open_queue(view: &ReadTransaction, queue: Queue) -> Result<QueueTable, redb::Error> {
     Ok(view.open_table(queue_table(queue))?)
 }
