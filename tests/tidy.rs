@@ -85,6 +85,8 @@ const IMPURE_PATHS: &[&[&str]] = &[
     &["tokio_rustls"],
     &["tracing"],
 ];
+/// Where a thread may be taken that waits for the disk: where its number is bounded, and at the end.
+const BLOCKING: &[&str] = &["src/app/daemon.rs", "src/engine/reads.rs"];
 const NEVER_SHIPPED_MACROS: &[&str] = &["dbg", "panic", "todo", "unimplemented"];
 const PRINT_MACROS: &[&str] = &["eprint", "eprintln", "print", "println"];
 
@@ -96,6 +98,7 @@ const RULES: &[Rule] = &[
     ("opening comment", opening_comment),
     ("nothing that panics is shipped", shipped_macros),
     ("only app prints", printing),
+    ("reads take turns", reads_take_turns),
     ("unwrap", unwrap),
     ("expect says why", expect_message),
     ("file length", file_length),
@@ -201,6 +204,17 @@ fn printing(house: &House, found: &mut Vec<Finding>) {
         for (line, name) in file.macros_called() {
             if PRINT_MACROS.contains(&name) && room(file) != Some("app") {
                 found.push(file.at(line, "only app prints", format!("{name}! outside app")));
+            }
+        }
+    }
+}
+
+fn reads_take_turns(house: &House, found: &mut Vec<Finding>) {
+    for file in house.shipped_rust() {
+        for token in &file.shipped {
+            if token.is("spawn_blocking") && !BLOCKING.contains(&file.path.as_str()) {
+                let what = "spawn_blocking outside of engine::reads".into();
+                found.push(file.at(token.line, "reads take turns", what));
             }
         }
     }

@@ -47,6 +47,7 @@ const BREAKS: &[(&str, &str, &str)] = &[
     ("nothing that panics is shipped", "src/app/a.rs", "//! A.\nfn f() { dbg!(1); }"),
     ("only app prints", "src/http/a.rs", "//! A.\nfn f() { println!(\"x\"); }"),
     ("only app prints", "src/http/a.rs", "//! A.\nfn f() { eprintln!(\"x\"); }"),
+    ("reads take turns", "src/http/a.rs", "//! A.\nfn f() { tokio::task::spawn_blocking(g); }"),
     ("unwrap", "src/http/a.rs", "//! A.\nfn f() { g().unwrap(); }"),
     ("unwrap", "src/http/a.rs", "//! A.\n#[cfg(test)]\nuse a::{b};\nfn f() { g()\n.unwrap() }"),
     ("unwrap", "src/http/a.rs", "//! A.\nconst C: char = '\"';\nfn f() { g().unwrap() }"),
