@@ -83,6 +83,8 @@ pub(super) struct UnderWay {
     pub target: TargetId,
     /// By the steady clock.
     pub started: Wall,
+    /// The same, by the monotonic one: a delivery's next attempt is told from this one by it.
+    pub begun: Mono,
     /// It gave its slot back.
     pub slow: bool,
 }

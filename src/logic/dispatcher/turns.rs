@@ -148,8 +148,9 @@ impl Dispatcher {
         lane.permit = false;
         let Some(row) = lane.take(part, key) else { return };
         lane.turned(part);
-        lane.taken
-            .insert(row.key.seq, Some(UnderWay { target: id, started: now.wall, slow: false }));
+        let (started, begun) = (now.wall, now.mono);
+        let under_way = UnderWay { target: id, started, begun, slow: false };
+        lane.taken.insert(row.key.seq, Some(under_way));
         let seq = row.key.seq;
         self.young.push_back(Young { started: now.mono, webhook, seq });
         lane.in_flight += 1;
