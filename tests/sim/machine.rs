@@ -194,16 +194,18 @@ impl Machine {
 
     fn look(&mut self) {
         let is_over = self.disk.journal_bytes() > self.settings.journal_bytes_max;
-        self.lock().is_trimmed |= is_over;
-        if is_over {
-            self.marks.insert("the journal was trimmed");
-        }
         let store = self.store();
-        if store.inline.held() > 0 {
+        let is_held = store.inline.held() > 0;
+        if is_held {
             self.marks.insert("a settlement was held for want of room");
         }
         let opened = self.disk.opened();
-        let _ = store.inline.look();
+        // What was held may take the journal over its limit, and that is trimmed in the same look.
+        let trims = store.inline.look().unwrap_or(is_held);
+        if is_over || trims {
+            self.lock().is_trimmed = true;
+            self.marks.insert("the journal was trimmed");
+        }
         let is_full = store.inline.stats().map_or(true, |stats| stats.is_full);
         self.was_full = self.disk.is_full() || (self.was_full && is_full);
         if self.disk.opened() > opened {

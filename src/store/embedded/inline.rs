@@ -77,12 +77,18 @@ impl Inline {
     }
 
     /// Looks for room on the disk, tries what is held for want of it, and trims one step if the
-    /// journal is too large.
-    pub fn look(&self) -> Result<(), CommitError> {
+    /// journal is too large then; says whether it was.
+    pub fn look(&self) -> Result<bool, CommitError> {
         self.lock().write(Writer::look_for_room)?;
         let held = std::mem::take(&mut self.lock().held);
         held.into_iter().for_each(|(batch, done)| self.commit(batch, done));
-        self.lock().write(|writer| if writer.can_trim() { writer.trim() } else { Ok(()) })
+        self.lock().write(|writer| {
+            let trims = writer.can_trim();
+            if trims {
+                writer.trim()?;
+            }
+            Ok(trims)
+        })
     }
 
     /// Settlements that wait for room.
