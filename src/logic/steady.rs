@@ -27,7 +27,9 @@
 //!
 //! What it can't cure: a wall clock that stays wrong for longer than an hour is believed, and
 //! numbers that were given out in a wrong future are never undone. Order and durations stay right
-//! then; dates are wrong until the calendar has caught up.
+//! then; dates are wrong until the calendar has caught up. And what is accepted while it is young and
+//! behind (no battery, and the newest number is old) has a table that begins too early: when the
+//! wall clock is set, its 72 hours are shorter by as much as this clock was behind.
 
 use super::retry::WINDOW_MS;
 use crate::model::time::{HOUR_MS, MINUTE_MS, Mono, Now, SECOND_MS, Wall};

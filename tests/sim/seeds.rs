@@ -16,7 +16,7 @@ use postrider::engine::command::{Command, CommandError};
 use postrider::engine::core::Settings;
 use postrider::logic::quota::Rate;
 use postrider::model::draft::WebhookPatch;
-use postrider::model::ids::{WebhookId, mix};
+use postrider::model::ids::{Seq, WebhookId, mix};
 use postrider::model::job::{Asker, JobKind, Only, Selection};
 use postrider::model::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use postrider::model::webhook::{Limits, WebhookState};
@@ -177,6 +177,8 @@ struct Schedule {
     closed: BTreeSet<WebhookId>,
     paths: u32,
     frozen_ms: u64,
+    /// How far the clock was behind when deliveries were accepted, where it was put right later.
+    behind_ms: BTreeMap<Seq, u64>,
 }
 
 const HOSTS: [&str; 6] =
@@ -201,6 +203,7 @@ impl Schedule {
             closed: BTreeSet::new(),
             paths: 0,
             frozen_ms: 0,
+            behind_ms: BTreeMap::new(),
         };
         for host in HOSTS {
             schedule.create(host, Limits::default());
@@ -441,11 +444,17 @@ impl Schedule {
         self.world.set_wall(-by_ms);
         let off_ms = self.draw(HOUR_MS);
         self.world.crash(off_ms);
+        let up_ms = self.world.now_ms();
         self.nothing_is_missing();
         self.publish();
         let wrong_ms = self.draw(9 * MINUTE_MS);
         self.world.run_for(wrong_ms);
         self.world.set_wall(by_ms);
+        // Until then it was as late as the newest number: 72 hours are shorter by that.
+        let since = self.world.oracle.acked.iter().filter(|(_, acked)| acked.at_ms >= up_ms);
+        let behind =
+            since.map(|(seq, acked)| (*seq, self.world.wall_at(acked.at_ms).since(seq.wall())));
+        self.behind_ms.extend(behind);
         self.world.set_faults(true);
         self.world.oracle.mark("started with a dead battery");
     }
@@ -497,7 +506,9 @@ impl Schedule {
             assert_eq!((finished.event, finished.webhook), (acked.event, acked.webhook));
             let ended_ms = self.world.oracle.ended_ms.get(&seq).copied();
             let age_ms = ended_ms.unwrap_or(acked.at_ms).saturating_sub(acked.at_ms);
-            self.world.oracle.check_ending(seq, finished.ending, age_ms + self.frozen_ms);
+            let behind_ms = self.behind_ms.get(&seq).copied().unwrap_or(0);
+            let age_ms = age_ms + self.frozen_ms + behind_ms;
+            self.world.oracle.check_ending(seq, finished.ending, age_ms);
         }
         self.world.medium().judge();
     }

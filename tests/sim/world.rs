@@ -334,6 +334,11 @@ impl World {
         }
     }
 
+    /// What the wall clock shows at a time of this world, as it is set now.
+    pub fn wall_at(&self, ms: u64) -> Wall {
+        Wall(START.plus(ms).0.saturating_add_signed(self.wall_off_ms))
+    }
+
     /// The wall clock is set, by so much; noticed when the loop turns, if it ever does.
     pub fn set_wall(&mut self, by_ms: i64) {
         self.wall_off_ms += by_ms;
@@ -423,8 +428,8 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        let wall = START.plus(self.now_ms).0.saturating_add_signed(self.wall_off_ms);
-        Now { wall: Wall(wall), mono: Mono(self.now_ms) }
+        let wall = self.wall_at(self.now_ms);
+        Now { wall, mono: Mono(self.now_ms) }
     }
 
     /// The next thing that happens up to `until_ms`; false if nothing does.
