@@ -459,9 +459,10 @@ impl Schedule {
         self.world.oracle.mark("started with a dead battery");
     }
 
-    /// After a start: all that was acknowledged is on disk, waiting or ended.
+    /// After a start: all that was acknowledged is on disk, waiting or ended. What can't be read
+    /// now is looked at after the next start, and at the end.
     fn nothing_is_missing(&mut self) {
-        let waiting = self.world.on_disk();
+        let Some(waiting) = self.world.readable() else { return };
         for (seq, acked) in &self.world.oracle.acked {
             let is_there = waiting.contains(seq)
                 || self.closed.contains(&acked.webhook)

@@ -369,12 +369,17 @@ impl World {
 
     /// What stands in the queues on disk.
     pub fn on_disk(&self) -> BTreeSet<Seq> {
+        self.readable().expect("reads")
+    }
+
+    /// The same, where it can be read: a redb that has to be opened again can not, until then.
+    pub fn readable(&self) -> Option<BTreeSet<Seq>> {
         let mut found = BTreeSet::new();
         for queue in [Queue::Fresh, Queue::Retry] {
-            for lane in self.store.lanes(queue).expect("reads") {
+            for lane in self.read(self.store.lanes(queue))? {
                 let mut after = None;
                 loop {
-                    let page = self.store.due(lane, queue, after, 500).expect("reads");
+                    let page = self.read(self.store.due(lane, queue, after, 500))?;
                     after = page.rows.last().map(|row| row.key);
                     found.extend(page.rows.iter().map(|row| row.key.seq));
                     if !page.more {
@@ -383,7 +388,7 @@ impl World {
                 }
             }
         }
-        found
+        Some(found)
     }
 
     /// The process is killed: what is under way is lost. A new one starts after `off_ms`.
